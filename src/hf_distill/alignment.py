@@ -1,0 +1,242 @@
+"""From words to subwords and back, for any fast tokenizer.
+
+A word speaks once, at its first subword. A sentence longer than the model's window is cut into overlapping windows; each
+word belongs to the window in which it stands farther from a cut, so that a sentence of n words gives n predictions.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from .labels import UserError
+
+# Raised whenever windows or positions would come out differently, so that no stored signal outlives its policy.
+ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
+LONGEST_WINDOW = 512
+
+
+@dataclass
+class Window:
+    """A stretch of a sentence that fits a model.
+
+    Attributes:
+        input_ids: subwords with special tokens.
+        word_positions: where, in `input_ids`, the first subword of each word that belongs to the window stands.
+        first_word: number of the first of these words in the sentence; the others follow it.
+    """
+
+    input_ids: list[int]
+    word_positions: list[int]
+    first_word: int
+
+
+def load_tokenizer(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load a tokenizer that can be given words and says which subword stems from which.
+
+    Raises:
+        UserError: the tokenizer has no `word_ids()` (it is not a fast one).
+    """
+    # Byte-level BPE (RoBERTa and its kin) takes ready-made words only with add_prefix_space; others ignore it.
+    tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, trust_remote_code=trust_remote_code)
+    if not tokenizer.is_fast:
+        raise UserError(
+            f"The tokenizer of {name_or_path} has no fast version, so words and subwords cannot be aligned."
+        )
+    return tokenizer
+
+
+def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
+    """Whether two tokenizers cut text alike: the same vocabulary, and the same answer to a probe."""
+    probe = [["Naïve", "HeLa", "co-transfected", "Δψ", "(p53)"]]
+    answers = [tokenizer(probe, is_split_into_words=True)["input_ids"] for tokenizer in (one, other)]
+    return answers[0] == answers[1] and one.get_vocab() == other.get_vocab()
+
+
+def window_length(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_seq_length: int | None = None
+) -> int:
+    """Subwords per window, special tokens included: what was asked for, within the limits of tokenizer and model."""
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST_WINDOW
+    if getattr(config, "bert_config", None):
+        positions = config.bert_config["max_position_embeddings"]
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl"):
+        positions -= 2  # these families begin to count positions behind the padding index
+    return min(max_seq_length or LONGEST_WINDOW, tokenizer.model_max_length, positions)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """The special tokens that the tokenizer puts before and after a text."""
+    encoded = tokenizer(["a"], is_split_into_words=True)
+    inside = [index for index, word in enumerate(encoded.word_ids()) if word is not None]
+    return encoded["input_ids"][: inside[0]], encoded["input_ids"][inside[-1] + 1 :]
+
+
+def subwords(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """For each sentence its subwords, without special tokens, and where each word begins among them.
+
+    A word that the tokenizer erases (zero-width and control characters) stands as its unknown token.
+    """
+    encoded = tokenizer(
+        [list(words) for words in sentences],
+        is_split_into_words=True,
+        add_special_tokens=False,
+        truncation=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    for number, words in enumerate(sentences):
+        ids, starts = [], []
+        for token, word in zip(encoded["input_ids"][number], encoded.word_ids(number), strict=True):
+            while len(starts) < word:
+                starts.append(len(ids))
+                ids.append(tokenizer.unk_token_id)
+            if len(starts) == word:
+                starts.append(len(ids))
+            ids.append(token)
+        for _ in range(len(words) - len(starts)):
+            starts.append(len(ids))
+            ids.append(tokenizer.unk_token_id)
+        yield ids, starts
+
+
+def word_pieces(dataset: Dataset | Mapping, tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The number of subwords that the tokenizer makes of each word, lower-cased, by sentence."""
+    lowered = [[word.lower() for word in words] for words in dataset["tokens"]]
+    return [np.diff([*starts, len(ids)]).tolist() for ids, starts in subwords(tokenizer, lowered)]
+
+
+def make_windows(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]], max_length: int
+) -> Iterator[list[Window]]:
+    """Cut each sentence (a list of words) into windows of at most `max_length` subwords; nearly always it is one."""
+    before, after = special_tokens(tokenizer)
+    room = max_length - len(before) - len(after)
+    overlap = room // 4
+    for ids, starts in subwords(tokenizer, sentences):
+        cuts = [0]
+        while cuts[-1] + room < len(ids):
+            cuts.append(cuts[-1] + room - overlap)
+        windows = []
+        for number, cut in enumerate(cuts):
+            # In the middle of an overlap the right to speak passes to the next window.
+            low = cut + overlap // 2 if number else 0
+            high = cuts[number + 1] + overlap // 2 if number + 1 < len(cuts) else len(ids)
+            first, last = np.searchsorted(starts, (low, high))
+            if last > first or not ids:
+                windows.append(
+                    Window(
+                        input_ids=before + ids[cut : cut + room] + after,
+                        word_positions=[start - cut + len(before) for start in starts[first:last]],
+                        first_word=int(first),
+                    )
+                )
+        yield windows
+
+
+def encode_dataset(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    tags: Sequence[str],
+    keep_tokens: bool = False,
+    piece_tokenizer: PreTrainedTokenizerBase | None = None,
+) -> Dataset:
+    """Tokenise a dataset with the columns `tokens` and `tags`, a row per window.
+
+    Args:
+        dataset: sentences; `tags` is None where they are not labelled.
+        tokenizer: the student's.
+        max_length: subwords per window, special tokens included.
+        tags: the student's labels.
+        keep_tokens: also give each row its whole sentence in `tokens`, for a live teacher with another tokenizer.
+        piece_tokenizer: also count, in `pieces`, the subwords that this tokenizer makes of each word, lower-cased.
+
+    Returns:
+        A dataset with the columns `input_ids`, `word_positions`, `first_word`, `sentence` (row in the given dataset),
+        `length` (subwords) and `labels` (one a word; -100 in sentences without tags).
+    """
+    label_ids = {tag: index for index, tag in enumerate(tags)}
+
+    def encode(batch: Mapping[str, list], indices: list[int]) -> dict[str, list]:
+        rows = []
+        pieces = word_pieces(batch, piece_tokenizer) if piece_tokenizer else None
+        for row, windows in enumerate(make_windows(tokenizer, batch["tokens"], max_length)):
+            for window in windows:
+                words = slice(window.first_word, window.first_word + len(window.word_positions))
+                tagged = batch["tags"][row]
+                rows.append(
+                    {
+                        "input_ids": window.input_ids,
+                        "word_positions": window.word_positions,
+                        "first_word": window.first_word,
+                        "sentence": indices[row],
+                        "length": len(window.input_ids),
+                        "labels": [label_ids[tag] for tag in tagged[words]]
+                        if tagged is not None
+                        else [-100] * len(window.word_positions),
+                    }
+                )
+                if keep_tokens:
+                    rows[-1]["tokens"] = batch["tokens"][row]
+                if piece_tokenizer:
+                    rows[-1]["pieces"] = pieces[row][words]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    return dataset.map(encode, batched=True, with_indices=True, remove_columns=dataset.column_names, desc="Tokenising")
+
+
+def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:
+    """Pick, for each word, the value at its first subword: [batch, subwords, n] and [batch, words] give
+    [batch, words, n].
+    """
+    return subword_values.gather(1, word_positions[..., None].expand(-1, -1, subword_values.shape[-1]))
+
+
+def pad(rows: Sequence[Sequence], value: float = 0, dtype: torch.dtype = torch.long) -> Tensor:
+    """Rows of different lengths as one tensor, padded on the right. Rows may themselves hold lists of one length."""
+    return torch.nn.utils.rnn.pad_sequence(
+        [torch.as_tensor(np.asarray(row), dtype=dtype) for row in rows], batch_first=True, padding_value=value
+    )
+
+
+@torch.no_grad()
+def predict_words(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[Sequence[str]],
+    max_length: int,
+    batch_subwords: int = 4096,
+    bf16: bool = False,
+) -> list[np.ndarray]:
+    """The logits of every word of every sentence, one array [words, labels] (fp32) per sentence, in the given order.
+
+    Sentences of like length share a batch of at most about `batch_subwords` subwords, padding included.
+    """
+    windows = [
+        (number, window) for number, cut in enumerate(make_windows(tokenizer, sentences, max_length)) for window in cut
+    ]
+    logits = [np.empty((len(words), model.config.num_labels), dtype=np.float32) for words in sentences]
+    device = next(model.parameters()).device
+    order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
+    while order:
+        size = max(1, batch_subwords // len(windows[order[-1]][1].input_ids))
+        batch = [windows[index] for index in order[-size:]]
+        del order[-size:]
+        input_ids = pad([window.input_ids for _, window in batch], tokenizer.pad_token_id)
+        attention_mask = pad([[1] * len(window.input_ids) for _, window in batch])
+        word_positions = pad([window.word_positions for _, window in batch])
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            outputs = model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device))
+        values = gather_words(outputs.logits.float(), word_positions.to(device)).cpu().numpy()
+        for row, (number, window) in enumerate(batch):
+            words = len(window.word_positions)
+            logits[number][window.first_word : window.first_word + words] = values[row, :words]
+    return logits

@@ -1,0 +1,219 @@
+"""What a run can be told: dataclasses for `HfArgumentParser`, checked as soon as they are made."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+# For the reference's own models; another student family brings its own sizes.
+STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
+
+
+def _option(default, help: str, **metadata):
+    if isinstance(default, list):
+        return field(default_factory=list, metadata={"help": help, **metadata})
+    return field(default=default, metadata={"help": help, **metadata})
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass
+class ModelArguments:
+    """Teacher and student."""
+
+    task_name: str = _option("ner", "The task.", choices=["ner"])
+    model_name: str = _option(
+        "bilstm",
+        "The student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto for the architecture of "
+        "--student_model_name_or_path.",
+        choices=["bilstm", "tinybert", "auto"],
+    )
+    teacher_model_name_or_path: list[str] = _option(
+        [], "Hub id or folder of the teacher; of several teachers the logits are averaged."
+    )
+    teacher_checkpoint: str | None = _option(
+        None,
+        "A bare state dict (torch.save) for the teacher; --teacher_model_name_or_path then gives its architecture.",
+    )
+    teacher_labels: list[str] = _option([], "Labels of the teacher's head, in order, where its configuration has none.")
+    student_model_name_or_path: str | None = _option(None, "Hub id or folder to start the student from.")
+    student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to start the student from.")
+    student_layers: list[int] = _option(
+        [], "tinybert only: start from these layers of the teacher (0 is the first), its embeddings and its head."
+    )
+    tokenizer_name: str | None = _option(
+        None, "The student's tokenizer. Default: the student's own, else the teacher's."
+    )
+    embedding_type: str = _option(
+        "train",
+        "bilstm only: train: a new table; bert: the teacher's embedding module; svd: the teacher's word embeddings, "
+        "reduced to --embedding_size where that is smaller, scaled to unit variance.",
+        choices=["train", "bert", "svd"],
+    )
+    embedding_size: int = _option(300, "bilstm only: dimensions of an embedding.")
+    hidden_size: int | None = _option(
+        None, "LSTM units per direction (default 300), or hidden size of a TinyBERT (default 312)."
+    )
+    classifier_size: int = _option(0, "bilstm only: width of the head's hidden layer; 0: a single linear layer.")
+    n_layers: int | None = _option(None, "Layers of a new student (default: 2 for bilstm, 4 for tinybert).")
+    dropout: float | None = _option(None, "Dropout of a new student (default: 0.5 for bilstm, 0.1 for tinybert).")
+    trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
+
+    def __post_init__(self):
+        _check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
+        for name in ("embedding_size", "hidden_size", "n_layers"):
+            value = getattr(self, name)
+            _check(value is None or value > 0, f"--{name} must be positive, got {value}.")
+        _check(self.classifier_size >= 0, f"--classifier_size must not be negative, got {self.classifier_size}.")
+        _check(
+            self.model_name != "auto" or bool(self.student_model_name_or_path),
+            "--model_name auto needs --student_model_name_or_path.",
+        )
+        for name, only in (("student_layers", "tinybert"), ("classifier_size", "bilstm")):
+            _check(
+                not getattr(self, name) or self.model_name == only,
+                f"--{name} is for --model_name {only}, not {self.model_name}.",
+            )
+        _check(
+            self.embedding_type == "train" or self.model_name == "bilstm",
+            f"--embedding_type {self.embedding_type} is for --model_name bilstm, not {self.model_name}.",
+        )
+        _check(
+            not (self.teacher_checkpoint and len(self.teacher_model_name_or_path) != 1),
+            "--teacher_checkpoint needs exactly one --teacher_model_name_or_path, which gives its architecture.",
+        )
+
+
+@dataclass
+class DataArguments:
+    """Corpora."""
+
+    path_to_train: str | None = _option(None, "Training corpus: TSV, a token and its tag per line, IOB2 or IOBES.")
+    path_to_val: str | None = _option(None, "Development corpus, same format; chooses the best checkpoint.")
+    path_to_test: str | None = _option(None, "Test corpus, same format; chooses nothing.")
+    path_to_unlabeled: list[str] = _option([], "Plain text files (.gz too), a sentence a line, words split at blanks.")
+    dataset_name: str | None = _option(
+        None,
+        "A Hub dataset (or local folder) with token and tag columns, in place of --path_to_train and its siblings.",
+    )
+    dataset_config_name: str | None = _option(None, "The Hub dataset's configuration.")
+    token_column: str = _option("tokens", "The Hub dataset's column of words.")
+    tag_column: str = _option("ner_tags", "The Hub dataset's column of tags, as text or ClassLabel.")
+    tag_scheme: str = _option("IOBES", "The tag scheme that the student learns.", choices=["IOB2", "IOBES"])
+    drop_leaked: bool = _option(
+        False, "Drop from the training and unlabelled data every sentence that also stands in devel or test data."
+    )
+    max_seq_length: int | None = _option(
+        None, "Subwords per window; longer sentences are cut into overlapping windows. Default: the model's limit."
+    )
+
+    def __post_init__(self):
+        paths = [name for name in ("path_to_train", "path_to_val", "path_to_test") if getattr(self, name)]
+        _check(
+            not (self.dataset_name and paths),
+            f"--dataset_name takes its splits from the dataset; leave out --{' and --'.join(paths)}.",
+        )
+        _check(
+            bool(self.dataset_name or (self.path_to_train and self.path_to_val)),
+            "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
+        )
+        _check(
+            self.max_seq_length is None or self.max_seq_length >= 16,
+            f"--max_seq_length must be at least 16, got {self.max_seq_length}.",
+        )
+
+
+@dataclass
+class DistillationArguments(TrainingArguments):
+    """`TrainingArguments` with defaults that train a student well, and what distillation adds to them."""
+
+    # Defaults of our own
+    output_dir: str | None = _option(None, "Where everything goes. Default: outputs/MODEL_NAME[-COMMENT].")
+    learning_rate: float = _option(1e-3, "The student's initial learning rate.")
+    num_train_epochs: float = _option(10.0, "Passes over the student's training data.")
+    per_device_train_batch_size: int = _option(32, "Sentences per device and step.")
+    per_device_eval_batch_size: int = _option(64, "Sentences per device and evaluation step.")
+    label_smoothing_factor: float = _option(0.1, "Label smoothing of the hard-label loss.")
+    do_train: bool = _option(True, "Train the student.")
+    eval_strategy: str | None = _option(
+        None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch."
+    )
+    save_strategy: str | None = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
+    save_total_limit: int | None = _option(2, "Checkpoints to keep.")
+    load_best_model_at_end: bool = _option(True, "End with the checkpoint that is best by --metric_for_best_model.")
+    metric_for_best_model: str | None = _option("f1", "Development metric that chooses the best checkpoint.")
+    train_sampling_strategy: str = _option(
+        "group_by_length", "Order of training sentences: group_by_length (batches of one length), random or sequential."
+    )
+    ddp_find_unused_parameters: bool | None = _option(False, "Passed to DistributedDataParallel.")
+
+    # Distillation
+    distillation: bool = _option(True, "Learn from the teacher; 0 trains the same student on the labels alone.")
+    alpha: float = _option(0.0, "Weight of the hard-label loss: loss = alpha * CE + (1 - alpha) * KD.")
+    logit_loss: str = _option(
+        "mse", "Loss between logits: mse, or soft cross-entropy (ce) with --temperature.", choices=["mse", "ce"]
+    )
+    temperature: float = _option(1.0, "Softens both distributions; --logit_loss ce only.")
+    embedding_loss_weight: float | None = _option(
+        None, "Weight of the loss between embedding outputs. Default: 1 for tinybert, else 0."
+    )
+    hidden_loss_weight: float | None = _option(
+        None, "Weight of the loss between hidden states. Default: 1 for tinybert, else 0."
+    )
+    attention_loss_weight: float | None = _option(
+        None, "Weight of the loss between attention probabilities. Default: 1 for tinybert, else 0."
+    )
+    early_stopping_patience: int | None = _option(None, "Stop after so many evaluations without a better one.")
+    signals_dir: str | None = _option(
+        None,
+        "Where the teacher's word logits are kept between runs. Default: hf_distill/signals in the Hugging Face cache.",
+    )
+    min_teacher_f1: float = _option(0.1, "Stop before training if the teacher's F1 on the development data is below.")
+    do_train_teacher: bool = _option(
+        False, "First fine-tune the given encoder on the training data; it is the teacher."
+    )
+    teacher_learning_rate: float = _option(1e-4, "Initial learning rate of --do_train_teacher.")
+    teacher_num_train_epochs: float = _option(8.0, "Epochs of --do_train_teacher.")
+    do_train_baseline: bool = _option(False, "Also train the same student on the labels alone, to compare.")
+    comment: str = _option("", "Appended to the default name of the output folder.")
+
+    def __post_init__(self):
+        _check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
+        _check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
+        _check(
+            0 <= self.label_smoothing_factor < 1,
+            f"--label_smoothing_factor must be in [0.0, 1.0), got {self.label_smoothing_factor}.",
+        )
+        for name in ("embedding_loss_weight", "hidden_loss_weight", "attention_loss_weight"):
+            _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+        _check(
+            self.train_sampling_strategy != "batch_rebalance",
+            "--train_sampling_strategy batch_rebalance is not supported; use group_by_length, random or sequential.",
+        )
+        if self.eval_strategy is None:
+            self.eval_strategy = "steps" if self.eval_steps else "epoch"
+        if self.save_strategy is None:
+            self.save_strategy = self.eval_strategy
+        if self.load_best_model_at_end and self.eval_strategy == self.save_strategy == "steps" and self.eval_steps:
+            rounded = -(-self.save_steps // self.eval_steps) * self.eval_steps
+            if self.save_steps >= 1 and rounded != self.save_steps:
+                logger.warning(
+                    f"save_steps {self.save_steps:g} becomes {rounded:g}: the best checkpoint can only be kept where "
+                    f"one is evaluated, every {self.eval_steps:g} steps."
+                )
+                self.save_steps = rounded
+        self.label_names = ["labels"]
+        super().__post_init__()
+        if self.device.type == "cpu":
+            self.dataloader_pin_memory = False  # pinning serves transfers to an accelerator
+
+    @property
+    def intermediate_losses(self) -> bool:
+        """Whether the student also learns from the teacher's embeddings, hidden states or attentions."""
+        weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
+        return self.distillation and any(weights)

@@ -1,0 +1,42 @@
+"""Writing what a run leaves behind."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
+    """Save model and tokenizer so that transformers alone loads them; a BiLSTM takes its code along."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def write_json(path: str | Path, content) -> None:
+    """Write JSON under a temporary name, then rename it: a file that is there is whole."""
+    temporary = Path(f"{path}.tmp-{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_predictions(path: str | Path, *columns: Sequence[Sequence[str]]) -> None:
+    """Write a TSV: token, gold, teacher and student tag of each word, an empty line after each sentence."""
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for sentence in zip(*columns, strict=True):
+            file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))
+            file.write("\n")
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A plain-text table, the first column flush left, the others flush right."""
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

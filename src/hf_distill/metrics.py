@@ -1,0 +1,106 @@
+"""Entity-level scores, and the reference's token-level F1 under a name of its own."""
+
+from collections.abc import Sequence
+
+import datasets
+import evaluate
+import numpy as np
+from seqeval.metrics import classification_report
+from seqeval.scheme import IOB2, IOBES
+from sklearn.metrics import f1_score
+
+from .labels import constrained_decode, convert_tags, detect_scheme
+
+_SCHEMES = {"IOB2": IOB2, "IOBES": IOBES}
+
+
+class EntityScores(evaluate.Metric):
+    """Strict entity-level precision, recall and F1 (seqeval): a mention counts if both ends and its type are right.
+
+    Unlike `evaluate.load("seqeval")` it is part of the package, so it needs no Hub.
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Strict entity-level precision, recall and F1, overall and by type.",
+            citation="Nakayama, 2018, seqeval",
+            inputs_description="predictions, references: lists of tag sequences; scheme: IOB2 or IOBES.",
+            features=datasets.Features(
+                {
+                    "predictions": datasets.List(datasets.Value("string")),
+                    "references": datasets.List(datasets.Value("string")),
+                }
+            ),
+        )
+
+    def _compute(
+        self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], scheme: str
+    ) -> dict[str, float]:
+        report = classification_report(
+            references, predictions, scheme=_SCHEMES[scheme], mode="strict", output_dict=True, zero_division=0
+        )
+        # Keys of seqeval's summary rows; every other key is an entity type.
+        overall = report.pop("micro avg")
+        scores = {name: float(overall[key]) for name, key in _SCORE_KEYS.items()}
+        for entity, values in report.items():
+            if entity not in ("macro avg", "weighted avg"):
+                scores |= {f"{entity}_{name}": float(values[key]) for name, key in _SCORE_KEYS.items()}
+        return scores
+
+
+_SCORE_KEYS = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
+
+
+def decode(logits: Sequence[np.ndarray], tags: Sequence[str], constrained: bool = True) -> list[list[str]]:
+    """Tag sequences from word logits [words, labels], the best valid one or each word's best tag."""
+    if constrained:
+        chosen = constrained_decode(logits, tags)
+    else:
+        chosen = [scores.argmax(-1) for scores in logits]
+    return [[tags[label] for label in labels] for labels in chosen]
+
+
+def token_f1(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], pieces: Sequence[Sequence[int]]
+) -> float:
+    """The reference's F1: micro-F1 over the B, I, E and S tags of single subwords, each with its word's tag.
+
+    Args:
+        predictions, references: valid tag sequences by word, in either scheme.
+        pieces: number of the teacher's subwords by word.
+    """
+    predicted = [tag for tags in predictions for tag in convert_tags(tags, "IOBES")]
+    gold = [tag for tags in references for tag in convert_tags(tags, "IOBES")]
+    weights = [count for counts in pieces for count in counts]
+    labels = sorted({*predicted, *gold} - {"O"})
+    if not labels:
+        return 0.0
+    return float(f1_score(gold, predicted, labels=labels, average="micro", sample_weight=weights, zero_division=0))
+
+
+def score(
+    logits: Sequence[np.ndarray],
+    references: Sequence[Sequence[str]],
+    tags: Sequence[str],
+    pieces: Sequence[Sequence[int]] | None = None,
+) -> dict[str, float]:
+    """All scores of one model on one corpus.
+
+    Args:
+        logits: word logits [words, labels], one array per sentence.
+        references: gold tags, in the scheme of `tags`.
+        tags: the labels' tags.
+        pieces: the teacher's subwords per word, for `token_f1`.
+
+    Returns:
+        `f1`, `precision`, `recall` and `TYPE_f1`, ... under constrained decoding; `f1_argmax`; `token_f1`.
+    """
+    scheme = detect_scheme(tags)
+    metric = EntityScores(keep_in_memory=True)
+    predictions = decode(logits, tags)
+    scores = metric.compute(predictions=predictions, references=references, scheme=scheme)
+    best_tags = decode(logits, tags, constrained=False)
+    scores["f1_argmax"] = metric.compute(predictions=best_tags, references=references, scheme=scheme)["f1"]
+    if pieces is not None:
+        scores["token_f1"] = token_f1(predictions, references, pieces)
+    return scores

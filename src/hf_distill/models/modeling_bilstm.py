@@ -1,0 +1,85 @@
+"""A bidirectional LSTM for token classification that loads and saves like any transformers model."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import BertConfig, PreTrainedModel
+from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.models.bert.modeling_bert import BertEmbeddings
+
+from .configuration_bilstm import BiLSTMConfig
+
+
+class BiLSTMForTokenClassification(PreTrainedModel):
+    """Embeddings, a stacked bidirectional LSTM, and a linear or two-layer head."""
+
+    config_class = BiLSTMConfig
+    base_model_prefix = "bilstm"
+
+    def __init__(self, config: BiLSTMConfig):
+        super().__init__(config)
+        if config.embedding_type == "bert":
+            self.embeddings = BertEmbeddings(BertConfig(**config.bert_config))
+        else:
+            self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
+        self.lstm = nn.LSTM(
+            config.embedding_size,
+            config.hidden_size,
+            num_layers=config.num_hidden_layers,
+            dropout=config.dropout if config.num_hidden_layers > 1 else 0.0,
+            bidirectional=True,
+            batch_first=True,
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        width = 2 * config.hidden_size
+        if config.classifier_size:
+            self.classifier = nn.Sequential(
+                nn.Linear(width, config.classifier_size),
+                nn.ReLU(),
+                nn.Dropout(config.dropout),
+                nn.Linear(config.classifier_size, config.num_labels),
+            )
+        else:
+            self.classifier = nn.Linear(width, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # PyTorch's own initialisation of each module suits an LSTM.
+        pass
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings if self.config.embedding_type == "bert" else self.embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        if self.config.embedding_type == "bert":
+            self.embeddings.word_embeddings = value
+        else:
+            self.embeddings = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> TokenClassifierOutput | tuple:
+        """Logits [batch, subwords, labels] and, with `labels` [batch, subwords] (-100: none), the mean cross-entropy.
+
+        Padding has to be on the right; it does not change the logits of real subwords. `token_type_ids` is accepted
+        because BERT tokenizers return it, and not used.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        embedded = self.embeddings(input_ids)
+        lengths = attention_mask.sum(1).clamp(min=1).cpu()
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
+        logits = self.classifier(self.dropout(hidden))
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+        if return_dict is False:
+            return (logits,) if loss is None else (loss, logits)
+        return TokenClassifierOutput(loss=loss, logits=logits)

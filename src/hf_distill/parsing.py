@@ -1,0 +1,102 @@
+"""From a YAML file and flags to checked arguments, through one parser."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .labels import UserError
+
+# The reference's names for what transformers calls otherwise.
+REFERENCE_FLAGS = {
+    "batch_size": "per_device_train_batch_size",
+    "lr_params": "learning_rate",
+    "scheduler": "lr_scheduler_type",
+}
+REFERENCE_VALUES = {"lr_scheduler_type": {"const": "constant"}}
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str):
+        raise UserError(f"{message}. See --help.")
+
+
+def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DistillationArguments]:
+    """Parse `[CONFIG.yaml] [--flag value ...]`. The file's values become arguments; flags override them.
+
+    Raises:
+        UserError: an unknown key or flag (with the nearest known one), or a value that does not fit.
+    """
+    parser = _Parser([ModelArguments, DataArguments, DistillationArguments], prog="run_distill.py", allow_abbrev=False)
+    parser.usage = "%(prog)s [CONFIG.yaml] [--flag value ...]"
+    known = {option.lstrip("-").replace("-", "_") for option in parser._option_string_actions}
+    arguments = list(argv)
+    if arguments and not arguments[0].startswith("-"):
+        config = arguments.pop(0)
+        arguments = _read_config(config, known) + arguments
+    arguments = _translate(arguments, known)
+    try:
+        return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
+
+
+def _check_known(name: str, known: set[str], place: str) -> None:
+    if name.replace("-", "_") not in known:
+        nearest = difflib.get_close_matches(name.replace("-", "_"), known | REFERENCE_FLAGS.keys(), n=1)
+        hint = f" Did you mean {nearest[0]}?" if nearest else ""
+        raise UserError(f"{place}.{hint}")
+
+
+def _read_config(path: str, known: set[str]) -> list[str]:
+    """A flat YAML file as arguments. Values stay text, so that the parser alone decides on types."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file. The first argument is a YAML file, or a flag.")
+    try:
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(f"{path}:1: expected keys and values, a line each (learning_rate: 1e-3).")
+    arguments: list[str] = []
+    seen: set[str] = set()
+    for key_node, node in root.value:
+        key, line = key_node.value, key_node.start_mark.line + 1
+        _check_known(REFERENCE_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r}")
+        if key in seen:
+            raise UserError(f"{path}:{line}: the key {key!r} stands here a second time.")
+        seen.add(key)
+        if isinstance(node, yaml.SequenceNode):
+            values = [item.value for item in node.value]
+        elif isinstance(node, yaml.MappingNode):
+            values = [json.dumps(yaml.SafeLoader("").construct_mapping(node, deep=True))]
+        elif node.tag == "tag:yaml.org,2002:null":
+            continue  # a key without a value leaves the default
+        else:
+            values = [node.value]
+        if values:
+            # One value is joined to its flag, so that a leading hyphen (-1) is not taken for a flag.
+            arguments += [f"--{key}={values[0]}"] if len(values) == 1 else [f"--{key}", *values]
+    return arguments
+
+
+def _translate(arguments: Sequence[str], known: set[str]) -> list[str]:
+    """Replace the reference's flags and values by the conventional ones; refuse unknown flags."""
+    translated: list[str] = []
+    flag = ""
+    for argument in arguments:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if argument.startswith("--"):
+            flag = REFERENCE_FLAGS.get(name, name)
+            _check_known(flag, known, f"unknown flag --{name}")
+            value = REFERENCE_VALUES.get(flag, {}).get(value, value)
+            translated.append(f"--{flag}{equals}{value}")
+        else:
+            translated.append(REFERENCE_VALUES.get(flag, {}).get(argument, argument))
+    return translated

@@ -1,0 +1,336 @@
+"""The stages of a run: loading corpora and teachers, training, evaluating."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import PartialState
+from datasets import Dataset, concatenate_datasets
+from transformers import AutoConfig, AutoModelForTokenClassification, EarlyStoppingCallback, PreTrainedModel, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
+
+from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length, word_pieces
+from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .data import find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
+from .export import save_model, write_json, write_predictions
+from .job import claim_folder, describe_job
+from .labels import UserError
+from .loading import finding, model_digest, resolve_model
+from .metrics import decode, score
+from .signals import SignalStore, default_signals_dir
+from .students import build_student, label_config
+from .teacher import Teacher, load_teacher
+from .trainer import DistillationTrainer, join_windows
+
+logger = logging.get_logger(__name__)
+
+# Names of the evaluation corpora, as they stand before each metric.
+EVALUATED = ("eval", "test")
+
+
+def load_corpora(args: DataArguments) -> dict[str, Dataset]:
+    """Load and check what the arguments name: `train` and `eval`, maybe `test` and `unlabeled`.
+
+    Sentences of `eval` and `test` that also stand in the training or unlabelled data are counted and reported.
+
+    Raises:
+        UserError: a file or row is faulty.
+    """
+    with PartialState().main_process_first():
+        if args.dataset_name:
+            names = {"validation": "eval"}
+            splits = load_hub_splits(
+                args.dataset_name, args.dataset_config_name, args.token_column, args.tag_column, args.tag_scheme
+            )
+            corpora = {names.get(split, split): dataset for split, dataset in splits.items()}
+        else:
+            corpora = {"train": load_tsv(args.path_to_train, args.tag_scheme)}
+            types = known_types(corpora["train"])
+            corpora["eval"] = load_tsv(args.path_to_val, args.tag_scheme, types)
+            if args.path_to_test:
+                corpora["test"] = load_tsv(args.path_to_test, args.tag_scheme, types)
+        if args.path_to_unlabeled:
+            corpora["unlabeled"] = load_unlabeled(args.path_to_unlabeled)
+    if not known_types(corpora["train"]):
+        raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
+    held_out = [corpora[name] for name in EVALUATED if name in corpora]
+    for name in ("train", "unlabeled"):
+        leaked = find_leaked(corpora[name], held_out) if name in corpora else []
+        if leaked:
+            what = "dropped" if args.drop_leaked else "kept; --drop_leaked 1 drops them"
+            logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({what}).")
+        if leaked and args.drop_leaked:
+            corpora[name] = corpora[name].select(sorted(set(range(len(corpora[name]))) - set(leaked)))
+    return corpora
+
+
+def load_teachers(args: ModelArguments, data_args: DataArguments, tags: Sequence[str]) -> list[Teacher]:
+    """Load every teacher that is named; their labels meet the student's."""
+    if not args.teacher_model_name_or_path:
+        raise UserError(
+            "Distillation needs a teacher: --teacher_model_name_or_path, or --distillation 0 to do without."
+        )
+    return [
+        load_teacher(
+            name,
+            tags,
+            checkpoint=args.teacher_checkpoint,
+            labels=args.teacher_labels,
+            max_seq_length=data_args.max_seq_length,
+            trust_remote_code=args.trust_remote_code,
+        )
+        for name in args.teacher_model_name_or_path
+    ]
+
+
+@dataclass
+class Encoder:
+    """A pretrained encoder with a new head, to be fine-tuned into a teacher."""
+
+    model: PreTrainedModel
+    path: str
+    digest: str
+
+
+def load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
+    """Load the encoder that `--do_train_teacher` fine-tunes, with a head for `tags`."""
+    if len(args.teacher_model_name_or_path) != 1:
+        raise UserError("--do_train_teacher fine-tunes one encoder: give one --teacher_model_name_or_path.")
+    if args.teacher_checkpoint:
+        raise UserError("--do_train_teacher starts from a pretrained encoder; leave out --teacher_checkpoint.")
+    name = args.teacher_model_name_or_path[0]
+    set_seed(seed)  # the head's initial weights
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # that the head is new goes without saying
+    with finding(name):
+        path = resolve_model(name)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
+        for field, value in label_config(tags).items():
+            setattr(config, field, value)
+        model = AutoModelForTokenClassification.from_pretrained(
+            path, config=config, ignore_mismatched_sizes=True, trust_remote_code=args.trust_remote_code
+        )
+    logging.set_verbosity(verbosity)
+    return Encoder(model.float(), path, model_digest(model))
+
+
+def train_teacher(
+    encoder: Encoder,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: DistillationArguments,
+    tags: Sequence[str],
+    corpora: Mapping[str, Dataset],
+) -> Teacher:
+    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
+
+    It is kept in `args.output_dir`/teacher.
+    """
+    folder = Path(args.output_dir) / "teacher"
+    defaults = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
+    student_only = (
+        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps"
+    )
+    teacher_args = dataclasses.replace(
+        args,
+        **{name: defaults[name] for name in student_only.split()},
+        output_dir=str(folder),
+        distillation=False,
+        # A smoothed teacher says less about the labels it does not choose (Müller et al. 2019, arXiv 1906.02629).
+        label_smoothing_factor=0.0,
+        learning_rate=args.teacher_learning_rate,
+        num_train_epochs=args.teacher_num_train_epochs,
+        warmup_steps=0.1,
+        lr_scheduler_type="linear",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        do_train=True,
+    )
+    tokenizer = load_tokenizer(encoder.path, model_args.trust_remote_code)
+    used = {name: corpora[name] for name in ("train", "eval")}
+    with PartialState().main_process_first():
+        claim_folder(folder, describe_job([teacher_args, data_args], used, [encoder.digest]))
+    if not (folder / "all_results.json").exists():
+        length = window_length(tokenizer, encoder.model.config, data_args.max_seq_length)
+        trainer = _train(encoder.model, tokenizer, teacher_args, used, tags, length)
+        metrics = trainer.evaluate()
+        if trainer.is_world_process_zero():
+            save_model(trainer.student, tokenizer, folder)
+            write_json(folder / "all_results.json", metrics)
+        trainer.accelerator.wait_for_everyone()
+    else:
+        logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
+    return load_teacher(
+        str(folder),
+        tags,
+        max_seq_length=data_args.max_seq_length,
+        trust_remote_code=model_args.trust_remote_code,
+    )
+
+
+def _train(
+    model: PreTrainedModel,
+    tokenizer,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    tags: Sequence[str],
+    max_length: int,
+    teachers: Sequence[Teacher] = (),
+    store: SignalStore | None = None,
+) -> DistillationTrainer:
+    """Train a token classifier, going on from the last checkpoint in its output folder if there is one.
+
+    With a `store` the teachers' logits are stored signals; without one, the only teacher is asked at each step.
+    """
+    teacher = teachers[0] if teachers and store is None else None
+    pieces = teachers[0].tokenizer if teachers else tokenizer
+    with PartialState().main_process_first():
+        keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
+        train = encode_dataset(training_text(corpora), tokenizer, max_length, tags, keep_tokens=keep_tokens)
+        evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
+    if store is not None:
+        train = store.attach(train)
+    patience = args.early_stopping_patience
+    trainer = DistillationTrainer(
+        model=model,
+        args=args,
+        teacher=teacher,
+        processing_class=tokenizer,
+        train_dataset=train,
+        eval_dataset=evaluation,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+    )
+    if args.do_train:
+        trainer.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir))
+    return trainer
+
+
+def load_student_tokenizer(args: ModelArguments, teachers: Sequence[Teacher]):
+    """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's."""
+    names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
+    if teachers and not any(names[:2]):
+        return teachers[0].tokenizer
+    name = next((name for name in names if name), None)
+    if name is None:
+        raise UserError("The student needs a tokenizer: --tokenizer_name (or a teacher whose tokenizer it can share).")
+    with finding(name):
+        return load_tokenizer(resolve_model(name), args.trust_remote_code)
+
+
+def train_student(
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    tags: Sequence[str],
+    teachers: Sequence[Teacher],
+    stores: Mapping[str, SignalStore],
+) -> DistillationTrainer:
+    """Build and train the student; with `args.distillation` off, on the labels alone."""
+    tokenizer = load_student_tokenizer(model_args, teachers)
+    set_seed(args.seed)
+    student = build_student(model_args, tags, tokenizer, teachers[0] if teachers else None)
+    max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
+    if not args.distillation:
+        corpora = {name: dataset for name, dataset in corpora.items() if name != "unlabeled"}
+        return _train(student, tokenizer, args, corpora, tags, max_length)
+    return _train(student, tokenizer, args, corpora, tags, max_length, teachers, stores.get("train"))
+
+
+def make_stores(
+    teachers: Sequence[Teacher], corpora: Mapping[str, Dataset], args: DistillationArguments
+) -> dict[str, SignalStore]:
+    """A store of signals for each corpus that the teachers label: `eval`, maybe `test`, and `train` (with the
+    unlabelled text) unless the losses need a live teacher.
+    """
+    labelled = {name: corpora[name] for name in EVALUATED if name in corpora}
+    if not args.intermediate_losses:
+        labelled["train"] = training_text(corpora)
+    elif len(teachers) > 1:
+        raise UserError(
+            "Of several teachers only the logits are averaged: set --embedding_loss_weight, --hidden_loss_weight and "
+            "--attention_loss_weight to 0."
+        )
+    folder = args.signals_dir or default_signals_dir()
+    return {name: SignalStore(teachers, dataset, folder, args.bf16) for name, dataset in labelled.items()}
+
+
+def training_text(corpora: Mapping[str, Dataset]) -> Dataset:
+    """The labelled and the unlabelled training sentences, in this order."""
+    return concatenate_datasets([corpora[name] for name in ("train", "unlabeled") if name in corpora])
+
+
+def evaluate_teachers(
+    teachers: Sequence[Teacher],
+    corpora: Mapping[str, Dataset],
+    tags: Sequence[str],
+    args: DistillationArguments,
+    stores: Mapping[str, SignalStore],
+) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
+    """Scores (`teacher_eval_f1`, ...) and predicted tags, by corpus, of the teachers' averaged logits.
+
+    Raises:
+        UserError: the F1 on the development data is below `args.min_teacher_f1`.
+    """
+    metrics, predictions = {}, {}
+    for name in EVALUATED:
+        if name not in corpora:
+            continue
+        logits = stores[name].read()
+        predictions[name] = decode(logits, tags)
+        scores = score(logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
+        metrics |= {f"teacher_{name}_{key}": value for key, value in scores.items()}
+    if metrics["teacher_eval_f1"] < args.min_teacher_f1:
+        raise UserError(
+            f"The teacher's F1 on the development data is {metrics['teacher_eval_f1']:.3f}, below --min_teacher_f1 "
+            f"{args.min_teacher_f1}. Likely causes: its labels are in another order (--teacher_labels), its weights are "
+            "not those of a fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its tokenizer "
+            "is not the one that it was trained with (cased or not)."
+        )
+    return metrics, predictions
+
+
+def evaluate_student(
+    trainer: DistillationTrainer,
+    corpora: Mapping[str, Dataset],
+    data_args: DataArguments,
+    teachers: Sequence[Teacher],
+) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
+    """Scores (`eval_f1`, ...) and predicted tags, by corpus, of the trained student."""
+    tokenizer = trainer.processing_class
+    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
+    pieces = teachers[0].tokenizer if teachers else tokenizer
+    metrics, predictions = {}, {}
+    for name in EVALUATED:
+        if name not in corpora:
+            continue
+        with PartialState().main_process_first():
+            encoded = encode_dataset(corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces)
+        output = trainer.predict(encoded, metric_key_prefix=name)
+        metrics |= output.metrics
+        logits = join_windows(output.predictions, output.label_ids, encoded["sentence"])
+        predictions[name] = decode(logits, trainer.tags)
+    return metrics, predictions
+
+
+def save_results(
+    trainer: DistillationTrainer,
+    corpora: Mapping[str, Dataset],
+    results: Mapping[str, float],
+    predictions: Mapping[str, list[list[str]]],
+    teacher_predictions: Mapping[str, list[list[str]]],
+) -> None:
+    """Leave the student, `all_results.json` and `predictions_*.tsv` in the output folder (main process alone)."""
+    if not trainer.is_world_process_zero():
+        return
+    folder = Path(trainer.args.output_dir)
+    save_model(trainer.student, trainer.processing_class, folder)
+    for name, tags in predictions.items():
+        tokens, gold = corpora[name]["tokens"], corpora[name]["tags"]
+        # Without a teacher its column holds a hyphen.
+        taught = teacher_predictions.get(name) or [["-"] * len(sentence) for sentence in tags]
+        write_predictions(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
+    write_json(folder / "all_results.json", dict(sorted(results.items())))

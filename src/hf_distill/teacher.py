@@ -1,0 +1,111 @@
+"""The teacher: a frozen token classifier that says, of every word, what the student should learn."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, window_length
+from .labels import UserError, apply_label_map, label_map, teacher_tags
+from .loading import finding, load_state_dict, model_digest, read_state_dict, resolve_model
+
+
+@dataclass
+class Teacher:
+    """A frozen token classifier that speaks in the student's labels.
+
+    Attributes:
+        model: the classifier, in evaluation mode, without gradients.
+        tokenizer: its tokenizer.
+        mapping: for each student label the classes of the head whose probabilities add up to it.
+        max_length: subwords per window.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    mapping: list[list[int]]
+    max_length: int
+
+    def __post_init__(self):
+        self.model.requires_grad_(False).eval()
+
+    def map_logits(self, logits: Tensor) -> Tensor:
+        """Logits of the head [..., classes] as logits of the student's labels [..., labels]."""
+        return apply_label_map(logits, self.mapping)
+
+    def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
+        """Word logits [words, student labels], one array per sentence."""
+        logits = predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16)
+        return [self.map_logits(torch.from_numpy(scores)).numpy() for scores in logits]
+
+    def fingerprint(self) -> str:
+        """A digest of all that decides what the teacher says: weights, tokeniser, windows, label map."""
+        policy = f"{ALIGNMENT_POLICY} {self.max_length} {self.mapping} {model_digest(self.model)}"
+        return hashlib.sha256((policy + self.tokenizer.backend_tokenizer.to_str()).encode()).hexdigest()
+
+
+def load_teacher(
+    name_or_path: str,
+    student_tags: Sequence[str],
+    checkpoint: str | None = None,
+    labels: Sequence[str] | None = None,
+    max_seq_length: int | None = None,
+    trust_remote_code: bool = False,
+) -> Teacher:
+    """Load a teacher and let its labels meet the student's.
+
+    Args:
+        name_or_path: Hub id or folder.
+        student_tags: the student's labels.
+        checkpoint: a bare state dict; `name_or_path` then gives architecture and tokenizer only.
+        labels: names of the head's classes, where its configuration has none.
+        max_seq_length: subwords per window, at most the model's limit.
+        trust_remote_code: passed to transformers.
+
+    Raises:
+        UserError: it is not to be found, its checkpoint does not fit, or its labels cannot be mapped.
+    """
+    state = read_state_dict(checkpoint) if checkpoint else None
+    if state is not None and "classifier.bias" not in state:
+        raise UserError(f"{checkpoint}: has no classifier.bias, so it is no token classifier's state dict.")
+    with finding(name_or_path):
+        path = resolve_model(name_or_path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(path, trust_remote_code)
+        if state is not None and config.num_labels != len(state["classifier.bias"]):
+            config.num_labels = len(state["classifier.bias"])
+        mapping = label_map(teacher_tags(config, labels), student_tags)
+        if state is not None:
+            model = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
+            load_state_dict(model, state, checkpoint)
+        else:
+            model, info = AutoModelForTokenClassification.from_pretrained(
+                path,
+                config=config,
+                dtype=torch.float32,
+                trust_remote_code=trust_remote_code,
+                output_loading_info=True,
+            )
+            if info["missing_keys"]:
+                raise UserError(
+                    f"{name_or_path} is no token classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
+                    "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint."
+                )
+    return Teacher(model, tokenizer, mapping, window_length(tokenizer, config, max_seq_length))
+
+
+def estimate_seconds(teachers: Sequence[Teacher], dataset: Dataset, bf16: bool) -> float:
+    """Seconds that labelling the dataset will take, from a timed sample of 64 sentences."""
+    sample = dataset.shuffle(seed=0).select(range(min(64, len(dataset))))["tokens"]
+    for teacher in teachers:
+        teacher.predict(sample[:8], bf16)  # the first pass pays for what later ones reuse
+    start = time.perf_counter()
+    for teacher in teachers:
+        teacher.predict(sample, bf16)
+    return (time.perf_counter() - start) / len(sample) * len(dataset)

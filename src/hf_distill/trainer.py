@@ -1,0 +1,428 @@
+"""A Trainer whose loss is what the teacher says."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import safetensors.torch
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from . import losses
+from .alignment import gather_words, make_windows, pad, same_tokenizer
+from .arguments import DistillationArguments
+from .labels import UserError, model_tags
+from .metrics import score
+from .teacher import Teacher
+
+PROJECTIONS_NAME = "projections.safetensors"
+# The items that loss terms are divided by, in the order of the count vector.
+LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
+
+
+class DistillationCollator:
+    """Pads rows of `encode_dataset` to a batch; tokenises for a live teacher whose tokenizer is not the student's.
+
+    A batch has `input_ids`, `attention_mask` [batch, subwords], `word_positions`, `word_mask` and `labels`
+    [batch, words]. Where rows carry `teacher_logits` it also has them, [batch, words, labels], with `signal_mask`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, teacher: Teacher | None = None):
+        self.tokenizer = tokenizer
+        self.teacher = teacher
+        self.shared = teacher is None or same_tokenizer(tokenizer, teacher.tokenizer)
+
+    def __call__(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
+        words = [len(row["word_positions"]) for row in rows]
+        batch = {
+            "input_ids": pad([row["input_ids"] for row in rows], self.tokenizer.pad_token_id),
+            "attention_mask": pad([[1] * len(row["input_ids"]) for row in rows]),
+            "word_positions": pad([row["word_positions"] for row in rows]),
+            "word_mask": pad([[True] * count for count in words], False, torch.bool),
+            "labels": pad([row["labels"] for row in rows], -100),
+        }
+        stored = [row.get("teacher_logits") for row in rows]
+        missing = any(scores is None for scores in stored)
+        if not missing or (self.teacher is None and any(scores is not None for scores in stored)):
+            labels = len(next(scores for scores in stored if scores)[0])
+            empty = [[0.0] * labels]
+            logits = [empty * count if scores is None else scores for scores, count in zip(stored, words, strict=True)]
+            marks = [[scores is not None] * count for scores, count in zip(stored, words, strict=True)]
+            batch["teacher_logits"] = pad(logits, 0.0, torch.float32)
+            batch["signal_mask"] = pad(marks, False, torch.bool)
+        elif not self.shared:
+            batch |= self._encode_for_teacher(rows)
+        return batch
+
+    def _encode_for_teacher(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
+        """The teacher's windows of each row's whole sentence, and where in them each of the row's words speaks."""
+        windows, places = [], []
+        sentences = [row["tokens"] for row in rows]
+        for row, cut in zip(
+            rows, make_windows(self.teacher.tokenizer, sentences, self.teacher.max_length), strict=True
+        ):
+            sentence_places = []
+            for window in cut:
+                sentence_places += [(len(windows), position) for position in window.word_positions]
+                windows.append(window)
+            first = row["first_word"]
+            places.append(sentence_places[first : first + len(row["word_positions"])])
+        pad_id = self.teacher.tokenizer.pad_token_id
+        return {
+            "teacher_input_ids": pad([window.input_ids for window in windows], pad_id),
+            "teacher_attention_mask": pad([[1] * len(window.input_ids) for window in windows]),
+            "teacher_places": pad(places),
+        }
+
+
+class ProjectedStudent(nn.Module):
+    """A student and the two projections that lift its states to the teacher's width. They serve training alone."""
+
+    def __init__(self, student: PreTrainedModel, teacher_size: int):
+        super().__init__()
+        self.student = student
+        self.config = student.config
+        self.embedding_projection = nn.Linear(student.config.hidden_size, teacher_size)
+        self.hidden_projection = nn.Linear(student.config.hidden_size, teacher_size)
+
+    def forward(self, **inputs):
+        """The student's outputs, their hidden states projected."""
+        outputs = self.student(**inputs)
+        if outputs.hidden_states is not None:
+            embedded, *hidden = outputs.hidden_states
+            outputs.hidden_states = (self.embedding_projection(embedded), *map(self.hidden_projection, hidden))
+        return outputs
+
+
+class EpochSampler(Sampler[int]):
+    """Batches of sentences of one length, in an order that the seed and the epoch alone decide.
+
+    Sentences are shuffled, sorted by length and cut into batches, which are shuffled again. Nearly every batch then has a
+    single length: there is little padding, and a packed LSTM runs at full speed. A resumed run goes on with the order that
+    the interrupted one would have had, and one process with a batch of 32 sees the same batches as two with 16 or four
+    accumulated steps of 8.
+
+    Args:
+        trainer: knows seed and epoch.
+        lengths: subwords of each row.
+        step_size: rows per optimiser step, over all processes.
+    """
+
+    def __init__(self, trainer: Trainer, lengths: Sequence[int], step_size: int):
+        self.trainer = trainer
+        self.lengths = np.asarray(lengths)
+        self.step_size = step_size
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        args = self.trainer.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        random = np.random.default_rng([seed, int(self.trainer.state.epoch or 0)])
+        order = random.permutation(len(self.lengths))
+        order = order[np.argsort(self.lengths[order], kind="stable")]
+        steps = np.split(order, range(self.step_size, len(order), self.step_size))
+        # The last step may be short; it has to come last, or it would shift the cuts of all later ones.
+        for index in (*random.permutation(len(steps) - 1), len(steps) - 1):
+            yield from steps[index].tolist()
+
+
+class DistillationTrainer(Trainer):
+    """Trains a token classifier on a teacher's logits, on labels, or on both.
+
+    `loss = alpha * CE + (1 - alpha) * KD`, where KD is the loss between word logits plus, for transformer students, those
+    between embeddings, hidden states and attentions. Each term is divided by its own count (labelled words, words with a
+    signal, real subwords, real query-key pairs) over the whole optimiser step.
+
+    Args:
+        model: the student.
+        args: a `DistillationArguments`.
+        teacher: called by `compute_loss` for batches without stored `teacher_logits`; None where all are stored, or to
+            train on labels alone (`args.distillation=False`).
+        processing_class: the student's tokenizer.
+        train_dataset, eval_dataset: from `encode_dataset`, the former maybe with a column `teacher_logits`.
+
+    Raises:
+        UserError: several GPUs without a launcher, or intermediate losses between models that do not allow them.
+    """
+
+    # compute_loss divides by the counts of the whole optimiser step.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: DistillationArguments,
+        teacher: Teacher | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        **kwargs,
+    ):
+        if args.n_gpu > 1:
+            raise UserError(
+                f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
+                "show it one GPU (CUDA_VISIBLE_DEVICES=0)."
+            )
+        self.teacher = teacher
+        self.tags = model_tags(model.config)
+        # Loss terms by weight; the logit and hard-label terms are always there.
+        self.weights = {
+            name: getattr(args, f"{name}_loss_weight") or 0.0 if args.distillation else 0.0
+            for name in ("embedding", "hidden", "attention")
+        }
+        self.collator = DistillationCollator(processing_class, teacher)
+        if any(self.weights.values()):
+            self._check_intermediate(model)
+        if self.weights["attention"]:
+            model.set_attn_implementation("eager")
+            teacher.model.set_attn_implementation("eager")
+        if self.weights["embedding"] or self.weights["hidden"]:
+            model = ProjectedStudent(model, teacher.model.config.hidden_size)
+        self._terms: dict[str, Tensor] = {}
+        self._steps_since_log = 0
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=self.collator,
+            processing_class=processing_class,
+            compute_metrics=self._compute_metrics,
+            **kwargs,
+        )
+        if teacher is not None:
+            teacher.model.to(args.device)
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The student without training-only parts."""
+        return self.model.student if isinstance(self.model, ProjectedStudent) else self.model
+
+    def _check_intermediate(self, model: PreTrainedModel) -> None:
+        if self.teacher is None:
+            raise UserError(
+                "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
+            )
+        if not self.collator.shared:
+            raise UserError("Embedding, hidden-state and attention losses need one tokenizer for teacher and student.")
+        config, teacher = model.config, self.teacher.model.config
+        if not hasattr(config, "num_attention_heads"):
+            raise UserError(
+                f"Embedding, hidden-state and attention losses need a transformer student, not {config.model_type}."
+            )
+        if self.weights["attention"] and config.num_attention_heads != teacher.num_attention_heads:
+            raise UserError(
+                f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the teacher "
+                f"{teacher.num_attention_heads}. Set --attention_loss_weight 0."
+            )
+
+    # Data
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # The collator, not the model's forward, decides what is needed.
+        columns = "input_ids word_positions first_word sentence labels teacher_logits tokens pieces"
+        self._signature_columns = columns.split()
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(self, self.train_dataset["length"][:], step)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        # In the dataset's order, so that windows can be put together again.
+        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
+        sampler = super()._get_eval_sampler(eval_dataset)
+        self.args.train_sampling_strategy = strategy
+        return sampler
+
+    # Loss
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As in Trainer; the number of items becomes a vector of four counts over the optimiser step."""
+        self._steps_since_log += 1
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        counts = torch.zeros(4, dtype=torch.float64)
+        for batch in batch_samples:
+            subwords = batch["attention_mask"].sum(1)
+            signals = batch.get("signal_mask", batch["word_mask"])
+            counts += torch.stack(
+                [(batch["labels"] != -100).sum(), signals.sum(), subwords.sum(), (subwords**2).sum()]
+            ).cpu()
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts.to(device), "sum")
+        return counts.clamp(min=1).float().to(device)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of one batch. With `num_items_in_batch` None, the batch is taken for the whole optimiser step."""
+        counts = num_items_in_batch
+        if counts is None:
+            counts = self._get_num_items_in_batch([inputs], inputs["input_ids"].device)
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            **({"output_hidden_states": True} if self.weights["embedding"] or self.weights["hidden"] else {}),
+            **({"output_attentions": True} if self.weights["attention"] else {}),
+        )
+        logits = gather_words(outputs.logits, inputs["word_positions"])
+        alpha = self.args.alpha if self.args.distillation else 1.0
+        terms: dict[str, Tensor] = {}
+        if alpha > 0:
+            hard = losses.hard_cross_entropy(logits, inputs["labels"], self.args.label_smoothing_factor)
+            terms["hard_loss"] = alpha * hard / counts[LABELS]
+        if alpha < 1:
+            soft = self._distil(outputs, logits, inputs, counts)
+            terms |= {name: (1 - alpha) * term for name, term in soft.items()}
+        # Processes' gradients are averaged; the counts are over all of them.
+        terms = {name: term * self.args.world_size for name, term in terms.items()}
+        if model.training:
+            for name, term in terms.items():
+                self._terms[name] = self._terms.get(name, 0.0) + term.detach()
+        loss = sum(terms.values())
+        return (loss, outputs) if return_outputs else loss
+
+    def _distil(self, outputs, logits: Tensor, inputs: Mapping[str, Tensor], counts: Tensor) -> dict[str, Tensor]:
+        """The distillation terms by name, each divided by its count."""
+        if "teacher_logits" in inputs:
+            target, mask = inputs["teacher_logits"], inputs["signal_mask"]
+        elif self.teacher is None:
+            raise UserError("The training data has no column teacher_logits and the trainer was given no teacher.")
+        if "teacher_logits" not in inputs or any(self.weights.values()):
+            taught = self._ask_teacher(inputs)
+        if "teacher_logits" not in inputs:
+            target, mask = self._teacher_words(taught, inputs), inputs["word_mask"]
+        if self.args.logit_loss == "mse":
+            terms = {"logit_loss": losses.logit_mse(logits, target, mask) / counts[SIGNALS]}
+        else:
+            soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature)
+            terms = {"logit_loss": soft / counts[SIGNALS]}
+        real = inputs["attention_mask"].bool()
+        if any(self.weights.values()):
+            layers = losses.teacher_layers(
+                self.student.config.num_hidden_layers, self.teacher.model.config.num_hidden_layers
+            )
+        if self.weights["embedding"]:
+            error = losses.state_mse(outputs.hidden_states[:1], taught.hidden_states[:1], real)
+            terms["embedding_loss"] = self.weights["embedding"] * error / counts[SUBWORDS]
+        if self.weights["hidden"]:
+            states = [taught.hidden_states[layer] for layer in layers]
+            error = losses.state_mse(outputs.hidden_states[1:], states, real)
+            terms["hidden_loss"] = self.weights["hidden"] * error / counts[SUBWORDS]
+        if self.weights["attention"]:
+            attentions = [taught.attentions[layer - 1] for layer in layers]
+            error = losses.attention_mse(outputs.attentions, attentions, real)
+            terms["attention_loss"] = self.weights["attention"] * error / counts[PAIRS]
+        return terms
+
+    @torch.no_grad()
+    def _ask_teacher(self, inputs: Mapping[str, Tensor]):
+        prefix = "" if self.collator.shared else "teacher_"
+        return self.teacher.model(
+            input_ids=inputs[f"{prefix}input_ids"],
+            attention_mask=inputs[f"{prefix}attention_mask"],
+            output_hidden_states=bool(self.weights["embedding"] or self.weights["hidden"]),
+            output_attentions=bool(self.weights["attention"]),
+        )
+
+    def _teacher_words(self, taught, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The live teacher's word logits [batch, words, student labels]."""
+        logits = taught.logits.float()
+        if self.collator.shared:
+            words = gather_words(logits, inputs["word_positions"])
+        else:
+            words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
+        return self.teacher.map_logits(words)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in Trainer, with each loss term by name, averaged like `loss` over the steps since the last log."""
+        if "loss" in logs and self._terms:
+            means = torch.stack(list(self._terms.values())) / self._steps_since_log
+            means = self.accelerator.reduce(means, "mean")
+            logs |= dict(zip(self._terms, means.tolist(), strict=True))
+            self._terms, self._steps_since_log = {}, 0
+        super().log(logs, start_time)
+
+    # Evaluation
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Word logits [batch, words, labels] and the plain cross-entropy with the labels; the teacher is not asked."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        logits = gather_words(outputs.logits.float(), inputs["word_positions"])
+        labels = inputs["labels"]
+        count = (labels != -100).sum().clamp(min=1)
+        loss = losses.hard_cross_entropy(logits, labels, label_smoothing=0.0) / count
+        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs):
+        """As in Trainer; remembers which dataset the metrics are about."""
+        self._evaluated = dataloader.dataset
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated["sentence"])
+        gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated["sentence"])
+        references = [[self.tags[label] for label in labels] for labels in gold]
+        # Only their order by word matters to the score, not where one sentence ends.
+        pieces = self._evaluated["pieces"] if "pieces" in self._evaluated.column_names else None
+        return score(logits, references, self.tags, pieces)
+
+    # Checkpoints: the student as users load it, and the training-only parts in a file of their own
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not isinstance(self.model, ProjectedStudent):
+            super()._save(output_dir, state_dict)
+            return
+        if not self.args.should_save:
+            return
+        output_dir = output_dir or self.args.output_dir
+        state = self.model.state_dict() if state_dict is None else state_dict
+        student = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
+        others = {name: value for name, value in state.items() if not name.startswith("student.")}
+        self.student.save_pretrained(output_dir, state_dict=student)
+        safetensors.torch.save_file(others, os.path.join(output_dir, PROJECTIONS_NAME), metadata={"format": "pt"})
+        self.processing_class.save_pretrained(output_dir)
+
+    def _load_projected(self, folder: str) -> None:
+        state = safetensors.torch.load_file(os.path.join(folder, SAFE_WEIGHTS_NAME))
+        state = {f"student.{name}": value for name, value in state.items()}
+        state |= safetensors.torch.load_file(os.path.join(folder, PROJECTIONS_NAME))
+        self.model.load_state_dict(state)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if isinstance(self.model, ProjectedStudent):
+            self._load_projected(resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            self._load_projected(self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+
+def join_windows(values: np.ndarray, labels: np.ndarray, sentences: Sequence[int]) -> list[np.ndarray]:
+    """Put the words of each sentence's windows together again.
+
+    Args:
+        values: [windows, words, ...], what to join.
+        labels: [windows, words], -100 where there is no word.
+        sentences: [windows], the sentence that each window is of; windows of one sentence follow one another.
+
+    Returns:
+        One array [words, ...] per sentence.
+    """
+    joined: list[list[np.ndarray]] = []
+    last = None
+    for value, label, sentence in zip(values, labels, sentences, strict=True):
+        if sentence != last:
+            joined.append([])
+            last = sentence
+        joined[-1].append(value[label != -100])
+    return [np.concatenate(parts) for parts in joined]
