@@ -4,6 +4,7 @@ A word speaks once, at its first subword. A sentence longer than the model's win
 word belongs to the window in which it stands farther from a cut, so that a sentence of n words gives n predictions.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -190,7 +191,17 @@ def encode_dataset(
                     rows[-1]["pieces"] = pieces[row][words]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
-    return dataset.map(encode, batched=True, with_indices=True, remove_columns=dataset.column_names, desc="Tokenising")
+    # Named by what goes in: hashing the closure would take in the tokenizer's passing state.
+    names = [same.backend_tokenizer.to_str() for same in (tokenizer, piece_tokenizer) if same]
+    policy = f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {names}"
+    return dataset.map(
+        encode,
+        batched=True,
+        with_indices=True,
+        remove_columns=dataset.column_names,
+        desc="Tokenising",
+        new_fingerprint=hashlib.sha256(policy.encode()).hexdigest()[:16],
+    )
 
 
 def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:

@@ -81,10 +81,12 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         results, teacher_predictions = evaluate_teachers(teachers, corpora, tags, args, stores)
 
     if args.do_train_baseline:
+        # It takes nothing from the teacher, its embeddings and layers included.
+        alone = dataclasses.replace(model_args, embedding_type="train", student_layers=[])
         baseline_args = dataclasses.replace(
             args, distillation=False, output_dir=str(Path(args.output_dir) / "baseline"), do_train_baseline=False
         )
-        trainer = train_student(model_args, data_args, baseline_args, corpora, tags, teachers, stores)
+        trainer = train_student(alone, data_args, baseline_args, corpora, tags, teachers, stores)
         scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
         save_results(trainer, corpora, scores, predictions, teacher_predictions)
         results |= {f"baseline_{name}": value for name, value in scores.items()}

@@ -17,7 +17,10 @@ from .labels import PREFIXES, UserError, convert_tags, detect_scheme, find_inval
 
 SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
-_TAG = re.compile(r"O|[BIES]-.+")
+# Part of the names of cached Arrow files: to be raised when the same file would be read differently.
+READER = 1
+
+_TAG = re.compile(r"O|[BIES]-\S+")
 
 
 def _lines(path: str) -> Iterator[tuple[int, str]]:
@@ -44,7 +47,7 @@ def _check_file(path: str) -> None:
 
 def _digest(path: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{READER}-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _from_generator(generator, features: Features, **kwargs) -> Dataset:
@@ -212,8 +215,9 @@ def _read_rows(
         for token, tag in zip(tokens, tags, strict=True):
             if not token or not tag or not _TAG.fullmatch(tag):
                 raise UserError(f"{here}: empty token or unknown tag: {token!r} {tag!r}.")
-        if tokens:
-            yield _finish_sentence(tokens, tags, [here] * len(tokens), source, target, known)
+        if not tokens:
+            raise UserError(f"{here}: the row has no token.")
+        yield _finish_sentence(tokens, tags, [here] * len(tokens), source, target, known)
 
 
 def known_types(dataset: Dataset) -> list[str]:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from .data import sentence_keys
 from .teacher import Teacher
 
-SHARD_SENTENCES = 8192
+SHARD_SENTENCES = 2048
 
 
 class SignalStore:

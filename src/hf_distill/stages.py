@@ -187,11 +187,16 @@ def _train(
     """
     teacher = teachers[0] if teachers and store is None else None
     pieces = teachers[0].tokenizer if teachers else tokenizer
+    keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
+    if teacher is not None and not keep_tokens:
+        # One tokenizer: the teacher reads the student's windows, so they have to suit both.
+        max_length = teacher.max_length = min(max_length, teacher.max_length)
     with PartialState().main_process_first():
-        keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
-        train = encode_dataset(training_text(corpora), tokenizer, max_length, tags, keep_tokens=keep_tokens)
         evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
-    if store is not None:
+        train = None
+        if args.do_train:
+            train = encode_dataset(training_text(corpora), tokenizer, max_length, tags, keep_tokens=keep_tokens)
+    if args.do_train and store is not None:
         train = store.attach(train)
     patience = args.early_stopping_patience
     trainer = DistillationTrainer(
@@ -230,6 +235,10 @@ def train_student(
     stores: Mapping[str, SignalStore],
 ) -> DistillationTrainer:
     """Build and train the student; with `args.distillation` off, on the labels alone."""
+    if not args.do_train and not (model_args.student_model_name_or_path or model_args.student_checkpoint):
+        raise UserError(
+            "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
+        )
     tokenizer = load_student_tokenizer(model_args, teachers)
     set_seed(args.seed)
     student = build_student(model_args, tags, tokenizer, teachers[0] if teachers else None)
@@ -247,9 +256,9 @@ def make_stores(
     unlabelled text) unless the losses need a live teacher.
     """
     labelled = {name: corpora[name] for name in EVALUATED if name in corpora}
-    if not args.intermediate_losses:
+    if args.do_train and not args.intermediate_losses:
         labelled["train"] = training_text(corpora)
-    elif len(teachers) > 1:
+    elif args.do_train and len(teachers) > 1:
         raise UserError(
             "Of several teachers only the logits are averaged: set --embedding_loss_weight, --hidden_loss_weight and "
             "--attention_loss_weight to 0."
