@@ -44,8 +44,12 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        # PyTorch's own initialisation of each module suits an LSTM.
-        pass
+        # PyTorch's own initialisation of each module suits an LSTM. transformers guards what a checkpoint has filled.
+        if isinstance(module, (nn.Embedding, nn.Linear, nn.LSTM, nn.LayerNorm)):
+            module.reset_parameters()
+        elif isinstance(module, BertEmbeddings):  # buffers that no checkpoint holds
+            module.position_ids.copy_(torch.arange(module.position_ids.shape[-1])[None])
+            module.token_type_ids.zero_()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.word_embeddings if self.config.embedding_type == "bert" else self.embeddings

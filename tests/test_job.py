@@ -1,0 +1,105 @@
+import json
+
+import pytest
+from datasets import Dataset
+
+from hf_distill.data import SENTENCES
+from hf_distill.job import JOB_NAME, claim_folder, describe_job
+from hf_distill.labels import UserError
+from hf_distill.parsing import parse_arguments
+
+TOKENS = [["p53", "binds"], ["BRCA1"]]
+TAGS = [["S-GENE", "O"], ["S-GENE"]]
+
+
+def corpora(tokens=TOKENS, tags=TAGS):
+    dataset = Dataset.from_dict({"tokens": tokens, "tags": tags}, features=SENTENCES)
+    unlabeled = Dataset.from_dict({"tokens": tokens, "tags": [None] * len(tokens)}, features=SENTENCES)
+    return {"train": dataset, "unlabeled": unlabeled}
+
+
+def job(*flags, data=None, teachers=("ab" * 32,)):
+    arguments = parse_arguments(["--path_to_train", "train.tsv", "--path_to_val", "val.tsv", *flags])
+    return describe_job(arguments, data or corpora(), teachers)
+
+
+def test_the_same_job_comes_back(tmp_path):
+    folder = tmp_path / "new" / "run"
+    claim_folder(folder, job("--seed", "7"))
+    claim_folder(folder, job("--seed", "7"))
+    (folder / "checkpoint-5").mkdir()
+    (folder / "config.json").write_text("{}")
+    claim_folder(folder, job("--seed", "7"))
+
+
+def test_a_different_argument_is_refused_by_name(tmp_path):
+    claim_folder(tmp_path, job())
+    with pytest.raises(UserError, match=r"learning_rate: 0\.001 there, 0\.01 now; seed: 42 there, 7 now") as refusal:
+        claim_folder(tmp_path, job("--lr_params", "1e-2", "--seed", "7"))
+    assert str(refusal.value).startswith(str(tmp_path))
+    claim_folder(tmp_path, job())
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--alpha", "0.5"],
+        ["--hidden_size", "200"],
+        ["--tag_scheme", "IOB2"],
+        ["--num_train_epochs", "3"],
+        ["--scheduler", "const"],
+        ["--teacher_labels", "O", "B-GENE", "I-GENE"],
+        ["--drop_leaked", "1"],
+        ["--distillation", "0"],
+    ],
+    ids=lambda flags: flags[0],
+)
+def test_what_changes_the_result_is_another_job(tmp_path, flags):
+    claim_folder(tmp_path, job())
+    with pytest.raises(UserError, match=r"holds a different run"):
+        claim_folder(tmp_path, job(*flags))
+
+
+def test_where_things_lie_and_what_is_logged_is_no_other_job(tmp_path):
+    claim_folder(tmp_path, job())
+    moved = ["--path_to_train", "elsewhere/train.tsv", "--path_to_unlabeled", "more.txt", "--signals_dir", "elsewhere"]
+    claim_folder(
+        tmp_path, job(*moved, "--teacher_model_name_or_path", "copy", "--logging_steps", "10", "--comment", "x")
+    )
+
+
+def test_other_data_is_another_job(tmp_path):
+    claim_folder(tmp_path, job())
+    with pytest.raises(UserError, match="train data: .*; unlabeled data: "):
+        claim_folder(tmp_path, job(data=corpora(tokens=[["p53", "bound"], ["BRCA1"]])))
+    with pytest.raises(UserError, match=r"\(train data: [^;]*\)"):
+        claim_folder(tmp_path, job(data=corpora(tags=[["S-GENE", "O"], ["O"]])))
+    with pytest.raises(UserError, match="unlabeled data: .* there, None now"):
+        claim_folder(tmp_path, job(data={"train": corpora()["train"]}))
+
+
+def test_another_teacher_is_another_job(tmp_path):
+    claim_folder(tmp_path, job())
+    with pytest.raises(UserError, match="teacher: "):
+        claim_folder(tmp_path, job(teachers=("cd" * 32,)))
+
+
+def test_many_differences_are_counted(tmp_path):
+    claim_folder(tmp_path, job())
+    flags = "--alpha=0.5 --batch_size=8 --dropout=0.1 --hidden_size=9 --lr_params=1 --n_layers=1 --seed=7"
+    with pytest.raises(UserError, match="hidden_size: None there, 9 now.*; and 2 more"):
+        claim_folder(tmp_path, job(*flags.split()))
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoint-100"])
+def test_a_foreign_model_is_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="holds a model that this program did not put there"):
+        claim_folder(tmp_path, job())
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_no_token_in_the_job_file(tmp_path):
+    claim_folder(tmp_path, job("--hub_token", "hf_secret"))
+    assert "hf_secret" not in (tmp_path / JOB_NAME).read_text()
+    assert json.loads((tmp_path / JOB_NAME).read_text())["learning_rate"] == 1e-3

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from hf_distill.metrics import EntityScores, decode, score, token_f1
+
+TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+
+
+def logits_of(tags):
+    """Word logits whose best tags are the given ones."""
+    return np.eye(len(TAGS))[[TAGS.index(tag) for tag in tags]] * 5
+
+
+def test_strict_entity_f1_by_hand():
+    gold = [
+        ["B-GENE", "E-GENE", "O", "S-CHEMICAL"],
+        ["S-GENE", "O", "O"],
+        ["B-GENE", "I-GENE", "E-GENE"],
+    ]
+    predicted = [
+        ["S-GENE", "O", "O", "S-CHEMICAL"],  # half of the gene counts for nothing
+        ["S-CHEMICAL", "O", "S-GENE"],  # the right words, the wrong type; and one too many
+        ["B-GENE", "I-GENE", "E-GENE"],
+    ]
+    scores = EntityScores(keep_in_memory=True).compute(predictions=predicted, references=gold, scheme="IOBES")
+    # 4 gold mentions, 5 predicted, 2 right; of genes 3, 3, 1; of chemicals 1, 2, 1.
+    assert scores == pytest.approx(
+        {
+            "precision": 2 / 5,
+            "recall": 2 / 4,
+            "f1": 4 / 9,
+            "GENE_precision": 1 / 3,
+            "GENE_recall": 1 / 3,
+            "GENE_f1": 1 / 3,
+            "CHEMICAL_precision": 1 / 2,
+            "CHEMICAL_recall": 1,
+            "CHEMICAL_f1": 2 / 3,
+        }
+    )
+
+
+def test_strict_entity_f1_in_iob2():
+    gold = [["B-GENE", "I-GENE", "B-GENE", "O"], ["B-GENE", "O"]]
+    # The first two mentions run into one; an I- without a B- is no mention.
+    predicted = [["B-GENE", "I-GENE", "I-GENE", "O"], ["B-GENE", "O"]]
+    metric = EntityScores(keep_in_memory=True)
+    scores = metric.compute(predictions=predicted, references=gold, scheme="IOB2")
+    assert (scores["precision"], scores["recall"]) == pytest.approx((1 / 2, 1 / 3))
+    predicted = [["I-GENE", "I-GENE", "B-GENE", "O"], ["B-GENE", "O"]]
+    scores = metric.compute(predictions=predicted, references=gold, scheme="IOB2")
+    assert (scores["precision"], scores["recall"]) == pytest.approx((1, 2 / 3))
+
+
+def test_token_f1_by_hand():
+    gold = [["B-GENE", "E-GENE", "O"], ["S-GENE", "O"]]
+    predicted = [["B-GENE", "E-GENE", "S-GENE"], ["O", "O"]]
+    pieces = [[2, 1, 3], [1, 4]]
+    # Right: 2 + 1 subwords; predicted 2 + 1 + 3; gold 2 + 1 + 1.
+    assert token_f1(predicted, gold, pieces) == pytest.approx(2 * 3 / (6 + 4))
+
+
+def test_token_f1_is_counted_in_iobes_whatever_the_scheme():
+    gold, predicted = ["B-GENE", "I-GENE", "O", "B-GENE", "B-GENE"], ["B-GENE", "O", "O", "B-GENE", "B-GENE"]
+    # In IOBES the first word is B-GENE in gold and S-GENE in the prediction: two right, three predicted, four gold.
+    assert token_f1([predicted], [gold], [[1] * 5]) == pytest.approx(2 * 2 / (3 + 4))
+    gold, predicted = ["B-GENE", "E-GENE", "O", "S-GENE", "S-GENE"], ["S-GENE", "O", "O", "S-GENE", "S-GENE"]
+    assert token_f1([predicted], [gold], [[1] * 5]) == pytest.approx(2 * 2 / (3 + 4))
+
+
+def test_decode():
+    logits = np.array([[0.0, 3.0, 0.0, 0.0, 2.5], [2.0, 0.0, 0.0, 1.0, 0.0]])
+    assert decode([logits], TAGS, constrained=False) == [["B-GENE", "O"]]
+    assert decode([logits], TAGS) == [["S-GENE", "O"]]
+
+
+def test_score_tells_constrained_from_argmax():
+    gold = [["S-GENE", "O"], ["B-GENE", "E-GENE"]]
+    # Best word by word: B-GENE O, which is no mention; best valid: S-GENE O.
+    first = np.array([[0.0, 3.0, 0.0, 0.0, 2.5], [2.0, 0.0, 0.0, 1.0, 0.0]])
+    scores = score([first, logits_of(gold[1])], gold, TAGS, pieces=[[1, 2], [3, 1]])
+    assert scores["f1"] == scores["precision"] == scores["recall"] == scores["GENE_f1"] == scores["token_f1"] == 1
+    assert scores["f1_argmax"] == pytest.approx(2 * 1 / (1 + 2))
+
+
+def test_a_corpus_without_mentions_scores_zero():
+    scores = score([logits_of(["O", "O"])], [["O", "O"]], TAGS, pieces=[[1, 1]])
+    assert scores["f1"] == scores["f1_argmax"] == scores["token_f1"] == 0
+    scores = score([logits_of(["O", "S-GENE"])], [["O", "O"]], TAGS, pieces=[[1, 1]])
+    assert scores["f1"] == scores["precision"] == scores["token_f1"] == 0

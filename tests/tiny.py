@@ -1,0 +1,127 @@
+"""Tiny random models, tokenizers and corpora, made on the fly."""
+
+import random
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+
+from hf_distill.data import SENTENCES
+from hf_distill.teacher import Teacher
+
+TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+WORDS = (
+    "the a of in with and p53 BRCA1 kinase receptor alpha beta binds inhibits cells mice levels tumor 7 ( ) - ,".split()
+)
+
+
+def sentences(count: int, seed: int = 0, longest: int = 12) -> list[list[str]]:
+    """Random sentences."""
+    rng = random.Random(seed)
+    return [[rng.choice(WORDS) for _ in range(rng.randint(1, longest))] for _ in range(count)]
+
+
+def tag(words: list[str]) -> list[str]:
+    """A rule that a model can learn: p53 and BRCA1 are genes, and so is a name with kinase or receptor behind it."""
+    tags = ["O"] * len(words)
+    for index, word in enumerate(words):
+        if word in ("p53", "BRCA1"):
+            follows = words[index + 1 : index + 2]
+            if follows and follows[0] in ("kinase", "receptor"):
+                tags[index : index + 2] = ["B-GENE", "E-GENE"]
+            else:
+                tags[index] = "S-GENE"
+    return tags
+
+
+def corpus(count: int, seed: int = 0, labelled: bool = True, longest: int = 12) -> Dataset:
+    """A random corpus as a dataset."""
+    rows = [{"tokens": words, "tags": tag(words) if labelled else None} for words in sentences(count, seed, longest)]
+    return Dataset.from_list(rows, features=SENTENCES)
+
+
+def write_tsv(path: Path, count: int, seed: int = 0, longest: int = 12) -> Path:
+    """A random corpus as a TSV file."""
+    with open(path, "w", encoding="utf-8") as file:
+        for words in sentences(count, seed, longest):
+            file.writelines(f"{word}\t{label}\n" for word, label in zip(words, tag(words), strict=True))
+            file.write("\n")
+    return path
+
+
+def wordpiece(extra: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
+    """A BERT-like tokenizer that cuts some words into pieces and erases what BERT erases."""
+    letters = sorted(
+        {letter for word in WORDS for letter in word}
+        | set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
+    )
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "of", "kin", "##ase", "rec", "##eptor", *extra]
+    vocabulary += [*letters, *(f"##{letter}" for letter in letters)]
+    ids = {piece: index for index, piece in enumerate(dict.fromkeys(vocabulary))}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=64, **special)
+
+
+def byte_level() -> PreTrainedTokenizerFast:
+    """A RoBERTa-like tokenizer (byte-level BPE)."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([" ".join(words) for words in sentences(200)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=64, unk_token="<unk>", pad_token="<pad>", cls_token="<s>"
+    )
+
+
+def unigram() -> PreTrainedTokenizerFast:
+    """A SentencePiece-like tokenizer (unigram, blanks as metaspace)."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("\u200b", "")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
+    tokenizer.train_from_iterator([" ".join(words) for words in sentences(200)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=64, unk_token="<unk>", pad_token="<pad>", cls_token="<s>"
+    )
+
+
+def bert(tokenizer, tags=TAGS, layers: int = 2, hidden: int = 24, seed: int = 0, dropout: float = 0.1, **fields):
+    """A tiny random BERT token classifier."""
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=12,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        initializer_range=0.3,
+        pad_token_id=tokenizer.pad_token_id,
+        id2label=dict(enumerate(tags)),
+        label2id={name: index for index, name in enumerate(tags)},
+        **fields,
+    )
+    return BertForTokenClassification(config)
+
+
+def teacher(tokenizer=None, **kwargs) -> Teacher:
+    """A tiny random teacher whose labels are the student's."""
+    tokenizer = tokenizer or wordpiece()
+    return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
