@@ -110,7 +110,7 @@ def test_yaml_lists_and_nulls(tmp_path):
         ("seed: 1\nlearnin_rate: 1e-3\n", 2, "unknown key 'learnin_rate'. Did you mean learning_rate?"),
         ("# a comment\n\nbach_size: 8\n", 3, "unknown key 'bach_size'. Did you mean batch_size?"),
         ("xyzzy: 8\n", 1, "unknown key 'xyzzy'."),
-        ("seed: 1\nalpha: 0.5\nseed: 2\n", 3, "the key 'seed' stands here a second time."),
+        ("seed: 1\nalpha: 0.5\nseed: 2\n", 3, "the key 'seed' sets seed a second time."),
         ("- seed\n", 1, "expected keys and values"),
         ("", 1, "expected keys and values"),
     ],

@@ -1,7 +1,7 @@
 """From words to subwords and back, for any fast tokenizer.
 
-A word speaks once, at its first subword. A sentence longer than the model's window is cut into overlapping windows; each
-word belongs to the window in which it stands farther from a cut, so that a sentence of n words gives n predictions.
+A word speaks once, at its first subword. A sentence longer than the model's window is cut into overlapping windows;
+each word belongs to the window in which it stands farther from a cut, so that n words give n predictions.
 """
 
 import hashlib

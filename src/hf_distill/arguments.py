@@ -133,7 +133,7 @@ class DistillationArguments(TrainingArguments):
     """`TrainingArguments` with defaults that train a student well, and what distillation adds to them."""
 
     # Defaults of our own
-    output_dir: str | None = _option(None, "Where everything goes. Default: outputs/MODEL_NAME[-COMMENT].")
+    output_dir: str | None = _option("", "Where everything goes. Default: outputs/MODEL_NAME[-COMMENT].")
     learning_rate: float = _option(1e-3, "The student's initial learning rate.")
     num_train_epochs: float = _option(10.0, "Passes over the student's training data.")
     per_device_train_batch_size: int = _option(32, "Sentences per device and step.")
@@ -189,6 +189,13 @@ class DistillationArguments(TrainingArguments):
             0 <= self.label_smoothing_factor < 1,
             f"--label_smoothing_factor must be in [0.0, 1.0), got {self.label_smoothing_factor}.",
         )
+        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+            _check(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}.")
+        for name in ("learning_rate", "teacher_learning_rate", "num_train_epochs", "teacher_num_train_epochs"):
+            _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+        _check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
+        patience = self.early_stopping_patience
+        _check(patience is None or patience >= 1, f"--early_stopping_patience must be at least 1, got {patience}.")
         for name in ("embedding_loss_weight", "hidden_loss_weight", "attention_loss_weight"):
             _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(

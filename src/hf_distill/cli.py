@@ -102,7 +102,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
 
 def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
     """Settle what depends on both groups of arguments, and the number of threads."""
-    if args.output_dir is None:
+    if not args.output_dir:
         args.output_dir = str(Path("outputs") / "-".join(filter(None, [model_args.model_name, args.comment])))
     for name in ("embedding", "hidden", "attention"):
         if getattr(args, f"{name}_loss_weight") is None:

@@ -1,7 +1,7 @@
 """Corpora as datasets with the columns `tokens` and `tags`, checked to the line.
 
-TSV files hold a token and its tag per line, a tab between, an empty line after each sentence. Whatever is wrong stops the
-run with `PATH:LINE:`, the line's text and what to do: nothing is repaired or left out in silence.
+TSV files hold a token and its tag per line, a tab between, an empty line after each sentence. Whatever is wrong stops
+the run with `PATH:LINE:`, the line's text and what to do: nothing is repaired or left out in silence.
 """
 
 import gzip
@@ -26,7 +26,15 @@ _TAG = re.compile(r"O|[BIES]-\S+")
 def _lines(path: str) -> Iterator[tuple[int, str]]:
     """Numbered lines of a UTF-8 file (gzip if its name ends in .gz), without line ends and byte order mark."""
     with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-        for number, raw in enumerate(file, 1):
+        number = 0
+        while True:
+            number += 1
+            try:
+                raw = file.readline()
+            except (gzip.BadGzipFile, EOFError) as error:
+                raise UserError(f"{path}:{number}: not a whole gzip file: {error}. Compress it again.") from None
+            if not raw:
+                return
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
@@ -52,6 +60,8 @@ def _digest(path: str) -> str:
 
 def _from_generator(generator, features: Features, **kwargs) -> Dataset:
     """`Dataset.from_generator`, whose Arrow file is kept and reused, with our errors coming through as they are."""
+    # A list would be taken for shards, and the generator called once per item.
+    kwargs = {name: tuple(value) if isinstance(value, list) else value for name, value in kwargs.items()}
     try:
         return Dataset.from_generator(generator, features=features, gen_kwargs=kwargs)
     except DatasetGenerationError as error:
@@ -170,7 +180,10 @@ def load_hub_splits(
     Raises:
         UserError: a split or column is missing, or a row is faulty (`NAME/SPLIT:ROW:`).
     """
-    loaded = load_dataset(name, config_name)
+    try:
+        loaded = load_dataset(name, config_name)
+    except (OSError, ValueError, ConnectionError) as error:
+        raise UserError(f"{name}: no dataset that can be loaded: {error}") from error
     splits: dict[str, Dataset] = {}
     for split, required in (("train", True), ("validation", True), ("test", False)):
         if split not in loaded:
@@ -204,7 +217,9 @@ def _read_rows(
     rows: Dataset, columns: tuple[str, str], names: list[str] | None, place: str, target: str, known: list[str] | None
 ) -> Iterator[dict[str, list[str]]]:
     def tags_of(row: Mapping) -> list[str]:
-        return [names[tag] for tag in row[columns[1]]] if names else list(row[columns[1]])
+        tags = row[columns[1]] or []
+        # ClassLabel writes -1 for a hidden label.
+        return [names[tag] if tag >= 0 else "" for tag in tags] if names else list(tags)
 
     source = detect_scheme(names or (tag for row in rows for tag in row[columns[1]]))
     for number, row in enumerate(rows, 1):

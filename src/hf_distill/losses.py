@@ -69,5 +69,5 @@ def attention_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Te
 
 
 def teacher_layers(student_layers: int, n_teacher_layers: int) -> list[int]:
-    """The teacher layer (1 is the first) that each student layer learns from: round(i T / S), every third for 12 and 4."""
-    return [round(i * n_teacher_layers / student_layers) for i in range(1, student_layers + 1)]
+    """The teacher layer (1 is the first) that each student layer i learns from: round(i T / S)."""
+    return [max(1, round(i * n_teacher_layers / student_layers)) for i in range(1, student_layers + 1)]

@@ -53,10 +53,7 @@ _SCORE_KEYS = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
 
 def decode(logits: Sequence[np.ndarray], tags: Sequence[str], constrained: bool = True) -> list[list[str]]:
     """Tag sequences from word logits [words, labels], the best valid one or each word's best tag."""
-    if constrained:
-        chosen = constrained_decode(logits, tags)
-    else:
-        chosen = [scores.argmax(-1) for scores in logits]
+    chosen = constrained_decode(logits, tags) if constrained else [scores.argmax(-1) for scores in logits]
     return [[tags[label] for label in labels] for labels in chosen]
 
 

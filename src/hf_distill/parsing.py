@@ -67,11 +67,12 @@ def _read_config(path: str, known: set[str]) -> list[str]:
     arguments: list[str] = []
     seen: set[str] = set()
     for key_node, node in root.value:
-        key, line = key_node.value, key_node.start_mark.line + 1
+        key, line = str(key_node.value), key_node.start_mark.line + 1
         _check_known(REFERENCE_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r}")
-        if key in seen:
-            raise UserError(f"{path}:{line}: the key {key!r} stands here a second time.")
-        seen.add(key)
+        name = REFERENCE_FLAGS.get(key, key).replace("-", "_")
+        if name in seen:
+            raise UserError(f"{path}:{line}: the key {key!r} sets {name} a second time.")
+        seen.add(name)
         if isinstance(node, yaml.SequenceNode):
             values = [item.value for item in node.value]
         elif isinstance(node, yaml.MappingNode):

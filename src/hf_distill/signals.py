@@ -22,9 +22,9 @@ SHARD_SENTENCES = 2048
 class SignalStore:
     """Word logits of the teachers (averaged), kept on disk, one row per distinct sentence.
 
-    The folder's name is a digest of what the teachers are (weights, tokenizer, windows, label map), of the sentences and
-    of the number format. Shards are written under a temporary name and renamed, so a shard that is there is whole; each
-    is computed by one process only, and a later run reads what an earlier one wrote.
+    The folder's name is a digest of what the teachers are (weights, tokenizer, windows, label map), of the sentences
+    and of the number format. Shards are written under a temporary name and renamed, so a shard that is there is whole;
+    each is computed by one process only, and a later run reads what an earlier one wrote.
     """
 
     def __init__(self, teachers: Sequence[Teacher], dataset: Dataset, folder: str | Path, bf16: bool = False):

@@ -101,10 +101,10 @@ class ProjectedStudent(nn.Module):
 class EpochSampler(Sampler[int]):
     """Batches of sentences of one length, in an order that the seed and the epoch alone decide.
 
-    Sentences are shuffled, sorted by length and cut into batches, which are shuffled again. Nearly every batch then has a
-    single length: there is little padding, and a packed LSTM runs at full speed. A resumed run goes on with the order that
-    the interrupted one would have had, and one process with a batch of 32 sees the same batches as two with 16 or four
-    accumulated steps of 8.
+    Sentences are shuffled, sorted by length and cut into batches, which are shuffled again. Nearly every batch then has
+    a single length: there is little padding, and a packed LSTM runs at full speed. A resumed run goes on with the order
+    that the interrupted one would have had, and one process with a batch of 32 sees the same batches as two with 16 or
+    four accumulated steps of 8.
 
     Args:
         trainer: knows seed and epoch.
@@ -135,9 +135,9 @@ class EpochSampler(Sampler[int]):
 class DistillationTrainer(Trainer):
     """Trains a token classifier on a teacher's logits, on labels, or on both.
 
-    `loss = alpha * CE + (1 - alpha) * KD`, where KD is the loss between word logits plus, for transformer students, those
-    between embeddings, hidden states and attentions. Each term is divided by its own count (labelled words, words with a
-    signal, real subwords, real query-key pairs) over the whole optimiser step.
+    `loss = alpha * CE + (1 - alpha) * KD`, where KD is the loss between word logits plus, for transformer students,
+    those between embeddings, hidden states and attentions. Each term is divided by its own count (labelled words, words
+    with a signal, real subwords, real query-key pairs) over the whole optimiser step.
 
     Args:
         model: the student.
@@ -164,8 +164,8 @@ class DistillationTrainer(Trainer):
     ):
         if args.n_gpu > 1:
             raise UserError(
-                f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
-                "show it one GPU (CUDA_VISIBLE_DEVICES=0)."
+                f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, "
+                "or show it one GPU (CUDA_VISIBLE_DEVICES=0)."
             )
         self.teacher = teacher
         self.tags = model_tags(model.config)
@@ -214,8 +214,8 @@ class DistillationTrainer(Trainer):
             )
         if self.weights["attention"] and config.num_attention_heads != teacher.num_attention_heads:
             raise UserError(
-                f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the teacher "
-                f"{teacher.num_attention_heads}. Set --attention_loss_weight 0."
+                f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the "
+                f"teacher {teacher.num_attention_heads}. Set --attention_loss_weight 0."
             )
 
     # Data

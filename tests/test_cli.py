@@ -1,0 +1,178 @@
+"""Whole runs, as a user starts them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForTokenClassification
+
+from hf_distill.cli import main
+from hf_distill.export import save_model
+from hf_distill.labels import REFERENCE_TEACHER_LABELS
+
+ROOT = Path(__file__).parents[1]
+
+# The launch commands of the reference, as they stand after the script's name.
+BILSTM = """--task_name ner --model_name bilstm --path_to_train train_aug3.tsv --path_to_val val.tsv
+--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
+--num_train_epochs 50 --eval_steps 50 --logging_steps 10 --save_steps 10 --weight_decay 1e-2
+--teacher_checkpoint biobert_state_dict.pt --embedding_type train --embedding_size 300 --hidden_size 300
+--classifier_size 256 --do_train 1 --distillation 1"""
+TINYBERT = """--task_name ner --model_name tinybert --path_to_train train_aug3.tsv --path_to_val val.tsv
+--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
+--num_train_epochs 50 --eval_steps 50 --logging_steps 50 --save_steps 10 --weight_decay 1e-2
+--teacher_checkpoint biobert_state_dict.pt --distillation 1 --do_train 1"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the reference's files, tiny: corpora, and a teacher that knows the rule."""
+    folder = tmp_path_factory.mktemp("files")
+    tiny.write_tsv(folder / "train_aug3.tsv", 300, seed=1)
+    tiny.write_tsv(folder / "val.tsv", 40, seed=2)
+    tiny.write_tsv(folder / "test.tsv", 30, seed=3)
+    with open(folder / "text.txt", "w") as file:
+        file.writelines(" ".join(words) + "\n" for words in tiny.sentences(50, seed=4))
+    tokenizer = tiny.wordpiece()
+    teacher = tiny.bert(tokenizer, tags=REFERENCE_TEACHER_LABELS, layers=4)
+    save_model(teacher, tokenizer, folder / "dmis-lab" / "biobert-base-cased-v1.1")
+    torch.save(teacher.state_dict(), folder / "biobert_state_dict.pt")
+    return folder
+
+
+@pytest.fixture
+def here(files, tmp_path, monkeypatch):
+    for path in files.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+QUICK = "--max_steps 4 --use_cpu 1 --min_teacher_f1 0 --disable_tqdm 1 --signals_dir signals".split()
+
+
+def results(folder) -> dict:
+    return json.loads((Path(folder) / "all_results.json").read_text())
+
+
+@pytest.mark.parametrize("command", [BILSTM, TINYBERT], ids=["bilstm", "tinybert"])
+def test_the_launch_commands_of_the_reference(here, command, capsys):
+    """Verbatim, cut short by --max_steps; evaluation every second step."""
+    extra = ["--eval_steps", "2", "--path_to_test", "test.tsv"]
+    if "tinybert" in command:
+        extra += ["--hidden_size", "12"]
+    assert main(command.split() + QUICK + extra) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "train: 300 sentences" in printed and "labels: O B-GENE I-GENE E-GENE S-GENE" in printed
+    assert "sentences to label" in printed and "stored signals: signals" in printed and "student, distilled" in printed
+    folder = Path("outputs") / ("tinybert" if "tinybert" in command else "bilstm")
+    measured = results(folder)
+    for prefix in ("eval", "teacher_eval", "test", "teacher_test"):
+        for name in ("f1", "f1_argmax", "token_f1", "precision", "recall", "GENE_f1"):
+            assert 0 <= measured[f"{prefix}_{name}"] <= 1
+    rows = [line.split("\t") for line in (folder / "predictions_eval.tsv").read_text().splitlines()]
+    gold = [line.split("\t") for line in Path("val.tsv").read_text().splitlines()]
+    assert [row[:2] for row in rows] == gold, "tokens and gold tags, sentence by sentence"
+    assert all(len(row) == 4 for row in rows if row != [""])
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+    assert model.config.tags == ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+    assert model.config.id2label[4] == "B-GENE"
+    assert not (folder / "projections.safetensors").exists()
+
+
+def test_yaml_runs_like_flags(here):
+    flags = [*QUICK, "--embedding_size", "8", "--hidden_size", "8"]
+    assert main(BILSTM.split() + flags + ["--output_dir", "flags"]) == 0
+    words = BILSTM.split()
+    lines = [f"{name.removeprefix('--')}: {value}" for name, value in zip(words[::2], words[1::2], strict=True)]
+    Path("run.yaml").write_text("\n".join(lines) + "\nmax_steps: 99\n")
+    assert main(["run.yaml", *flags, "--output_dir", "yaml"]) == 0
+    assert results("flags")["eval_f1"] == results("yaml")["eval_f1"]
+    assert Path("flags/model.safetensors").read_bytes() == Path("yaml/model.safetensors").read_bytes()
+
+
+def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, capsys):
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--output_dir", "out", "--save_strategy", "no"]
+    command += ["--eval_strategy", "no", "--load_best_model_at_end", "0"]
+    assert main(command) == 0
+    first = Path("out/model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main([*command, "--logging_steps", "3"]) == 0, "how often to log is no part of the job"
+    assert "0 sentences to label" in capsys.readouterr().out, "signals are read"
+    assert Path("out/model.safetensors").read_bytes() == first
+    assert main([*command, "--lr_params", "2e-3"]) == 2
+    error = capsys.readouterr().err
+    assert "learning_rate: 0.001 there, 0.002 now" in error and "--output_dir" in error
+
+
+def test_teacher_baseline_and_student_in_one_run(here, capsys):
+    """A fine-tuned teacher is kept and reused; the student learns from unlabelled text too."""
+    encoder = tiny.bert(tiny.wordpiece(), layers=1)
+    save_model(encoder.bert, tiny.wordpiece(), "encoder")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --do_train_teacher 1"
+    command += " --teacher_model_name_or_path encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
+    command += " --embedding_size 8 --hidden_size 8 --use_cpu 1 --signals_dir signals --output_dir out --disable_tqdm 1"
+    assert main([*command.split(), "--do_train", "0"]) == 0
+    written = Path("out/teacher/model.safetensors").stat().st_mtime_ns
+    assert main([*command.split(), "--do_train_baseline", "1", "--num_train_epochs", "2"]) == 0
+    assert Path("out/teacher/model.safetensors").stat().st_mtime_ns == written
+    measured = results("out")
+    assert measured["teacher_eval_f1"] > 0.8, "the rule is easy to learn"
+    assert {"baseline_eval_f1", "eval_f1"} <= measured.keys()
+    assert "student, labels alone (eval)" in capsys.readouterr().out
+    AutoModelForTokenClassification.from_pretrained("out/teacher")
+    AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)
+
+
+def test_a_teacher_that_knows_nothing_stops_the_run(here, capsys):
+    command = [*BILSTM.split(), *QUICK, "--min_teacher_f1", "0.9", "--output_dir", "out"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "below --min_teacher_f1 0.9" in error and "--teacher_labels" in error and "tokenizer" in error
+    assert not Path("out/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("p53\tS-GENE\n\nkinase\n", 3, "1 column"),
+        ("p53\tB-GENE\nkinase\tI-GENE\n\np53\tS-GENE\n", 1, "not finished"),
+        ("p53\tS-DRUG\n", 1, "does not occur in the training data"),
+    ],
+)
+def test_faulty_data_is_refused_before_anything_is_trained(here, text, line, message):
+    """As a process of its own: the message alone on stderr, no traceback, a status that is not 0."""
+    Path("bad.tsv").write_text(text)
+    command = [sys.executable, str(ROOT / "run_distill.py"), *BILSTM.split(), *QUICK, "--path_to_val", "bad.tsv"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    )
+    assert done.returncode not in (0, None)
+    assert done.stderr.strip().splitlines()[-1].startswith(f"bad.tsv:{line}:") and message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path("outputs").exists()
+
+
+def test_leaked_sentences_are_reported_and_dropped(here, caplog, capsys):
+    lines = Path("train_aug3.tsv").read_text() + "\n" + Path("val.tsv").read_text()
+    Path("leaky.tsv").write_text(lines)
+    command = [*BILSTM.split(), *QUICK, "--path_to_train", "leaky.tsv", "--embedding_size", "8", "--output_dir", "out"]
+    assert main([*command, "--drop_leaked", "1"]) == 0
+    assert "also stand in devel or test data (dropped)" in caplog.text
+    kept = int(capsys.readouterr().out.split("train: ")[1].split(" sentences")[0])
+    assert kept <= 300
+
+
+def test_an_iob2_student_of_an_iobes_teacher(here):
+    command = [*BILSTM.split(), *QUICK, "--tag_scheme", "IOB2", "--embedding_size", "8", "--output_dir", "out"]
+    assert main(command) == 0
+    assert AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True).config.tags == [
+        "O",
+        "B-GENE",
+        "I-GENE",
+    ]
