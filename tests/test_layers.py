@@ -14,8 +14,9 @@ LAYERS = [
     ["labels", "losses", "arguments", "models", "models.configuration_bilstm", "models.modeling_bilstm"],
     ["data", "alignment", "metrics", "loading", "parsing", "export"],
     ["teacher", "job"],
-    ["students", "signals", "trainer"],
-    ["stages"],
+    ["students", "signals", "batching"],
+    ["trainer"],
+    ["stages", "evaluation"],
     ["cli", "__init__"],
 ]
 LEVEL = {f"hf_distill.{name}": level for level, names in enumerate(LAYERS) for name in names}

@@ -10,11 +10,12 @@ import torch
 
 from hf_distill.alignment import encode_dataset, predict_words
 from hf_distill.arguments import DistillationArguments
+from hf_distill.batching import DistillationCollator, EpochSampler
 from hf_distill.labels import UserError
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
 from hf_distill.signals import SignalStore
 from hf_distill.students import label_config
-from hf_distill.trainer import DistillationCollator, DistillationTrainer, EpochSampler
+from hf_distill.trainer import DistillationTrainer
 
 INTERMEDIATE = {"embedding_loss_weight": 1.0, "hidden_loss_weight": 1.0, "attention_loss_weight": 1.0}
 

@@ -218,6 +218,27 @@ def pad(rows: Sequence[Sequence], value: float = 0, dtype: torch.dtype = torch.l
     )
 
 
+def join_windows(values: np.ndarray, labels: np.ndarray, sentences: Sequence[int]) -> list[np.ndarray]:
+    """Put the words of each sentence's windows together again.
+
+    Args:
+        values: [windows, words, ...], what to join.
+        labels: [windows, words], -100 where there is no word.
+        sentences: [windows], the sentence that each window is of; windows of one sentence follow one another.
+
+    Returns:
+        One array [words, ...] per sentence.
+    """
+    joined: list[list[np.ndarray]] = []
+    last = None
+    for value, label, sentence in zip(values, labels, sentences, strict=True):
+        if sentence != last:
+            joined.append([])
+            last = sentence
+        joined[-1].append(value[label != -100])
+    return [np.concatenate(parts) for parts in joined]
+
+
 @torch.no_grad()
 def predict_words(
     model: PreTrainedModel,

@@ -13,23 +13,14 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments
-from .data import describe, known_types
+from .data import EVALUATED, describe, known_types
+from .evaluation import evaluate_student, evaluate_teachers, save_results
 from .export import format_table
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .parsing import parse_arguments
 from .signals import SignalStore
-from .stages import (
-    evaluate_student,
-    evaluate_teachers,
-    load_corpora,
-    load_encoder,
-    load_teachers,
-    make_stores,
-    save_results,
-    train_student,
-    train_teacher,
-)
+from .stages import load_corpora, load_encoder, load_teachers, make_stores, train_student, train_teacher
 from .teacher import Teacher, estimate_seconds
 
 logger = logging.get_logger(__name__)
@@ -155,7 +146,7 @@ def result_table(results: Mapping[str, float], corpora: Mapping[str, Dataset], a
     columns = ("f1", "precision", "recall", "f1_argmax", "token_f1")
     rows = [
         [f"{model} ({corpus})", *(f"{results[f'{prefix}{corpus}_{column}']:.4f}" for column in columns)]
-        for corpus in ("eval", "test")
+        for corpus in EVALUATED
         for prefix, model in models.items()
         if f"{prefix}{corpus}_f1" in results
     ]

@@ -17,6 +17,9 @@ from .labels import PREFIXES, UserError, convert_tags, detect_scheme, find_inval
 
 SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
+# Names of the evaluation corpora, as they stand before each metric.
+EVALUATED = ("eval", "test")
+
 # Part of the names of cached Arrow files: to be raised when the same file would be read differently.
 READER = 1
 

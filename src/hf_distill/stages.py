@@ -1,4 +1,4 @@
-"""The stages of a run: loading corpora and teachers, training, evaluating."""
+"""The stages of a run before its results: loading corpora and teachers, training."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,23 +11,19 @@ from transformers import AutoConfig, AutoModelForTokenClassification, EarlyStopp
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length, word_pieces
+from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length
 from .arguments import DataArguments, DistillationArguments, ModelArguments
-from .data import find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
-from .export import save_model, write_json, write_predictions
+from .data import EVALUATED, find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
+from .export import save_model, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError
 from .loading import finding, model_digest, resolve_model
-from .metrics import decode, score
 from .signals import SignalStore, default_signals_dir
 from .students import build_student, label_config
 from .teacher import Teacher, load_teacher
-from .trainer import DistillationTrainer, join_windows
+from .trainer import DistillationTrainer
 
 logger = logging.get_logger(__name__)
-
-# Names of the evaluation corpora, as they stand before each metric.
-EVALUATED = ("eval", "test")
 
 
 def load_corpora(args: DataArguments) -> dict[str, Dataset]:
@@ -270,76 +266,3 @@ def make_stores(
 def training_text(corpora: Mapping[str, Dataset]) -> Dataset:
     """The labelled and the unlabelled training sentences, in this order."""
     return concatenate_datasets([corpora[name] for name in ("train", "unlabeled") if name in corpora])
-
-
-def evaluate_teachers(
-    teachers: Sequence[Teacher],
-    corpora: Mapping[str, Dataset],
-    tags: Sequence[str],
-    args: DistillationArguments,
-    stores: Mapping[str, SignalStore],
-) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`teacher_eval_f1`, ...) and predicted tags, by corpus, of the teachers' averaged logits.
-
-    Raises:
-        UserError: the F1 on the development data is below `args.min_teacher_f1`.
-    """
-    metrics, predictions = {}, {}
-    for name in EVALUATED:
-        if name not in corpora:
-            continue
-        logits = stores[name].read()
-        predictions[name] = decode(logits, tags)
-        scores = score(logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
-        metrics |= {f"teacher_{name}_{key}": value for key, value in scores.items()}
-    if metrics["teacher_eval_f1"] < args.min_teacher_f1:
-        raise UserError(
-            f"The teacher's F1 on the development data is {metrics['teacher_eval_f1']:.3f}, below --min_teacher_f1 "
-            f"{args.min_teacher_f1}. Likely causes: its labels are in another order (--teacher_labels), its weights "
-            "are not those of a fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its tokenizer "
-            "is not the one that it was trained with (cased or not)."
-        )
-    return metrics, predictions
-
-
-def evaluate_student(
-    trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    data_args: DataArguments,
-    teachers: Sequence[Teacher],
-) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`eval_f1`, ...) and predicted tags, by corpus, of the trained student."""
-    tokenizer = trainer.processing_class
-    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
-    pieces = teachers[0].tokenizer if teachers else tokenizer
-    metrics, predictions = {}, {}
-    for name in EVALUATED:
-        if name not in corpora:
-            continue
-        with PartialState().main_process_first():
-            encoded = encode_dataset(corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces)
-        output = trainer.predict(encoded, metric_key_prefix=name)
-        metrics |= output.metrics
-        logits = join_windows(output.predictions, output.label_ids, encoded["sentence"])
-        predictions[name] = decode(logits, trainer.tags)
-    return metrics, predictions
-
-
-def save_results(
-    trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    results: Mapping[str, float],
-    predictions: Mapping[str, list[list[str]]],
-    teacher_predictions: Mapping[str, list[list[str]]],
-) -> None:
-    """Leave the student, `all_results.json` and `predictions_*.tsv` in the output folder (main process alone)."""
-    if not trainer.is_world_process_zero():
-        return
-    folder = Path(trainer.args.output_dir)
-    save_model(trainer.student, trainer.processing_class, folder)
-    for name, tags in predictions.items():
-        tokens, gold = corpora[name]["tokens"], corpora[name]["tags"]
-        # Without a teacher its column holds a hyphen.
-        taught = teacher_predictions.get(name) or [["-"] * len(sentence) for sentence in tags]
-        write_predictions(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
-    write_json(folder / "all_results.json", dict(sorted(results.items())))
