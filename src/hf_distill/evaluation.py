@@ -41,8 +41,8 @@ def evaluate_teachers(
         raise UserError(
             f"The teacher's F1 on the development data is {metrics['teacher_eval_f1']:.3f}, below --min_teacher_f1 "
             f"{args.min_teacher_f1}. Likely causes: its labels are in another order (--teacher_labels), its weights "
-            "are not those of a fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its tokenizer "
-            "is not the one that it was trained with (cased or not)."
+            "are not those of a fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its "
+            "tokenizer is not the one that it was trained with (cased or not)."
         )
     return metrics, predictions
 

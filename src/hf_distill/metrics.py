@@ -9,22 +9,25 @@ from seqeval.metrics import classification_report
 from seqeval.scheme import IOB2, IOBES
 from sklearn.metrics import f1_score
 
-from .labels import constrained_decode, convert_tags, detect_scheme
+from .labels import constrained_decode, convert_tags, detect_scheme, iob2_names
 
 _SCHEMES = {"IOB2": IOB2, "IOBES": IOBES}
 
 
 class EntityScores(evaluate.Metric):
-    """Strict entity-level precision, recall and F1 (seqeval): a mention counts if both ends and its type are right.
+    """Entity-level precision, recall and F1 (seqeval): a mention counts if both ends and its type are right.
+
+    With a scheme, only sequences valid in it are mentions (seqeval's strict mode). Without one, IOB2 tags are read like
+    conlleval and transformers' pipeline read them: an I- that continues nothing begins a mention.
 
     Unlike `evaluate.load("seqeval")` it is part of the package, so it needs no Hub.
     """
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
-            description="Strict entity-level precision, recall and F1, overall and by type.",
+            description="Entity-level precision, recall and F1, overall and by type.",
             citation="Nakayama, 2018, seqeval",
-            inputs_description="predictions, references: lists of tag sequences; scheme: IOB2 or IOBES.",
+            inputs_description="predictions, references: lists of tag sequences; scheme: IOB2, IOBES or None.",
             features=datasets.Features(
                 {
                     "predictions": datasets.List(datasets.Value("string")),
@@ -34,11 +37,10 @@ class EntityScores(evaluate.Metric):
         )
 
     def _compute(
-        self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], scheme: str
+        self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], scheme: str | None
     ) -> dict[str, float]:
-        report = classification_report(
-            references, predictions, scheme=_SCHEMES[scheme], mode="strict", output_dict=True, zero_division=0
-        )
+        strict = {"scheme": _SCHEMES[scheme], "mode": "strict"} if scheme else {}
+        report = classification_report(references, predictions, output_dict=True, zero_division=0, **strict)
         # Keys of seqeval's summary rows; every other key is an entity type.
         overall = report.pop("micro avg")
         scores = {name: float(overall[key]) for name, key in _SCORE_KEYS.items()}
@@ -90,14 +92,17 @@ def score(
         pieces: the teacher's subwords per word, for `token_f1`.
 
     Returns:
-        `f1`, `precision`, `recall` and `TYPE_f1`, ... under constrained decoding; `f1_argmax`; `token_f1`.
+        `f1`, `precision`, `recall` and `TYPE_f1`, ... under constrained decoding; `f1_argmax` of each word's best tag,
+        its IOB2 name read as a stock pipeline reads it; `token_f1`.
     """
     scheme = detect_scheme(tags)
     metric = EntityScores(keep_in_memory=True)
     predictions = decode(logits, tags)
     scores = metric.compute(predictions=predictions, references=references, scheme=scheme)
-    best_tags = decode(logits, tags, constrained=False)
-    scores["f1_argmax"] = metric.compute(predictions=best_tags, references=references, scheme=scheme)["f1"]
+    names = list(iob2_names(tags).values())
+    best_tags = decode(logits, names, constrained=False)
+    gold = [convert_tags(sequence, "IOB2") for sequence in references]
+    scores["f1_argmax"] = metric.compute(predictions=best_tags, references=gold, scheme=None)["f1"]
     if pieces is not None:
         scores["token_f1"] = token_f1(predictions, references, pieces)
     return scores
