@@ -145,17 +145,23 @@ def test_a_teacher_that_knows_nothing_stops_the_run(here, capsys):
         ("p53\tS-DRUG\n", 1, "does not occur in the training data"),
     ],
 )
-def test_faulty_data_is_refused_before_anything_is_trained(here, text, line, message):
-    """As a process of its own: the message alone on stderr, no traceback, a status that is not 0."""
+def test_faulty_data_is_refused_before_anything_is_trained(here, capsys, text, line, message):
     Path("bad.tsv").write_text(text)
-    command = [sys.executable, str(ROOT / "run_distill.py"), *BILSTM.split(), *QUICK, "--path_to_val", "bad.tsv"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    )
-    assert done.returncode not in (0, None)
-    assert done.stderr.strip().splitlines()[-1].startswith(f"bad.tsv:{line}:") and message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert main([*BILSTM.split(), *QUICK, "--path_to_val", "bad.tsv"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"bad.tsv:{line}:") and message in error
     assert not Path("outputs").exists()
+
+
+def test_a_refusal_is_one_message_without_a_traceback(here):
+    """As a process of its own, with a status that is not 0."""
+    Path("bad.tsv").write_text("p53\tS-GENE\n\nkinase\n")
+    command = [sys.executable, str(ROOT / "run_distill.py"), *BILSTM.split(), *QUICK, "--path_to_val", "bad.tsv"]
+    environment = os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "\nbad.tsv:3: expected a token and a tag" in "\n" + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_leaked_sentences_are_reported_and_dropped(here, caplog, capsys):
