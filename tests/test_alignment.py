@@ -3,8 +3,17 @@ import pytest
 import tiny
 import torch
 from datasets import Dataset
+from transformers import AutoTokenizer
 
-from hf_distill.alignment import encode_dataset, make_windows, predict_words, special_tokens, subwords, word_pieces
+from hf_distill.alignment import (
+    encode_dataset,
+    load_tokenizer,
+    make_windows,
+    predict_words,
+    special_tokens,
+    subwords,
+    word_pieces,
+)
 from hf_distill.data import SENTENCES
 
 FAMILIES = {"wordpiece": tiny.wordpiece, "byte-level": tiny.byte_level, "unigram": tiny.unigram}
@@ -13,6 +22,19 @@ FAMILIES = {"wordpiece": tiny.wordpiece, "byte-level": tiny.byte_level, "unigram
 @pytest.fixture(params=FAMILIES)
 def tokenizer(request):
     return FAMILIES[request.param]()
+
+
+def test_loaded_tokenizers_cut_words_as_they_cut_text(tmp_path, tokenizer):
+    """Byte-level tokenizers as most are published: without a blank before a text's first word."""
+    tiny.byte_level(add_prefix_space=False).save_pretrained(tmp_path / "bytes")
+    tokenizer.save_pretrained(tmp_path / "other")
+    for folder in ("bytes", "other"):
+        loaded = load_tokenizer(str(tmp_path / folder))
+        [(ids, _)] = subwords(loaded, [["the", "receptor", "of", "p53"]])
+        assert ids == loaded("the receptor of p53", add_special_tokens=False)["input_ids"]
+        loaded.save_pretrained(tmp_path / "again")
+        again = AutoTokenizer.from_pretrained(tmp_path / "again")
+        assert ids == again("the receptor of p53", add_special_tokens=False)["input_ids"], "as a pipeline will"
 
 
 def test_first_subwords_by_hand():

@@ -97,13 +97,19 @@ def test_yaml_runs_like_flags(here):
 
 
 def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, capsys):
-    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--output_dir", "out", "--save_strategy", "no"]
-    command += ["--eval_strategy", "no", "--load_best_model_at_end", "0"]
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--output_dir", "out", "--eval_steps", "2"]
+    command += ["--scheduler", "const"]
     assert main(command) == 0
     first = Path("out/model.safetensors").read_bytes()
     capsys.readouterr()
     assert main([*command, "--logging_steps", "3"]) == 0, "how often to log is no part of the job"
     assert "0 sentences to label" in capsys.readouterr().out, "signals are read"
+    assert Path("out/model.safetensors").read_bytes() == first
+    # An interrupted run goes on from its last whole checkpoint and comes to the same end.
+    Path("out/all_results.json").unlink()
+    for name in ("out/model.safetensors", "out/checkpoint-4/trainer_state.json"):
+        Path(name).unlink()
+    assert main(command) == 0
     assert Path("out/model.safetensors").read_bytes() == first
     assert main([*command, "--lr_params", "2e-3"]) == 2
     error = capsys.readouterr().err
@@ -127,6 +133,19 @@ def test_teacher_baseline_and_student_in_one_run(here, capsys):
     assert "student, labels alone (eval)" in capsys.readouterr().out
     AutoModelForTokenClassification.from_pretrained("out/teacher")
     AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)
+
+
+def test_a_trained_student_is_evaluated(here, capsys):
+    assert main([*BILSTM.split(), *QUICK, "--embedding_size", "8", "--output_dir", "out"]) == 0
+    data = "--path_to_train train_aug3.tsv --path_to_val test.tsv --distillation 0 --use_cpu 1 --do_train 0".split()
+    assert main([*data, "--student_model_name_or_path", "out", "--output_dir", "again"]) == 0
+    assert main([*data, "--path_to_val", "val.tsv", "--student_model_name_or_path", "out", "--output_dir", "val"]) == 0
+    assert results("val")["eval_f1"] == results("out")["eval_f1"]
+    capsys.readouterr()
+    assert main(data) == 2
+    assert "--student_model_name_or_path" in capsys.readouterr().err
+    assert main([*data, "--student_model_name_or_path", "out", "--tag_scheme", "IOB2", "--output_dir", "x"]) == 2
+    assert "not evaluated" in capsys.readouterr().err
 
 
 def test_a_teacher_that_knows_nothing_stops_the_run(here, capsys):

@@ -23,6 +23,20 @@ def job(*flags, data=None, teachers=("ab" * 32,)):
     return describe_job(arguments, data or corpora(), teachers)
 
 
+def begin(folder):
+    """Claim a folder and leave a first checkpoint there."""
+    claim_folder(folder, job())
+    (folder / "checkpoint-1").mkdir()
+
+
+def test_a_folder_where_nothing_was_trained_is_free(tmp_path):
+    claim_folder(tmp_path, job())
+    claim_folder(tmp_path, job("--seed", "7"))
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.raises(UserError, match="seed: 7 there, 42 now"):
+        claim_folder(tmp_path, job())
+
+
 def test_the_same_job_comes_back(tmp_path):
     folder = tmp_path / "new" / "run"
     claim_folder(folder, job("--seed", "7"))
@@ -33,7 +47,7 @@ def test_the_same_job_comes_back(tmp_path):
 
 
 def test_a_different_argument_is_refused_by_name(tmp_path):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     with pytest.raises(UserError, match=r"learning_rate: 0\.001 there, 0\.01 now; seed: 42 there, 7 now") as refusal:
         claim_folder(tmp_path, job("--lr_params", "1e-2", "--seed", "7"))
     assert str(refusal.value).startswith(str(tmp_path))
@@ -55,13 +69,13 @@ def test_a_different_argument_is_refused_by_name(tmp_path):
     ids=lambda flags: flags[0],
 )
 def test_what_changes_the_result_is_another_job(tmp_path, flags):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     with pytest.raises(UserError, match=r"holds a different run"):
         claim_folder(tmp_path, job(*flags))
 
 
 def test_where_things_lie_and_what_is_logged_is_no_other_job(tmp_path):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     moved = ["--path_to_train", "elsewhere/train.tsv", "--path_to_unlabeled", "more.txt", "--signals_dir", "elsewhere"]
     claim_folder(
         tmp_path, job(*moved, "--teacher_model_name_or_path", "copy", "--logging_steps", "10", "--comment", "x")
@@ -69,7 +83,7 @@ def test_where_things_lie_and_what_is_logged_is_no_other_job(tmp_path):
 
 
 def test_other_data_is_another_job(tmp_path):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     with pytest.raises(UserError, match="train data: .*; unlabeled data: "):
         claim_folder(tmp_path, job(data=corpora(tokens=[["p53", "bound"], ["BRCA1"]])))
     with pytest.raises(UserError, match=r"\(train data: [^;]*\)"):
@@ -79,13 +93,13 @@ def test_other_data_is_another_job(tmp_path):
 
 
 def test_another_teacher_is_another_job(tmp_path):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     with pytest.raises(UserError, match="teacher: "):
         claim_folder(tmp_path, job(teachers=("cd" * 32,)))
 
 
 def test_many_differences_are_counted(tmp_path):
-    claim_folder(tmp_path, job())
+    begin(tmp_path)
     flags = "--alpha=0.5 --batch_size=8 --dropout=0.1 --hidden_size=9 --lr_params=1 --n_layers=1 --seed=7"
     with pytest.raises(UserError, match="hidden_size: None there, 9 now.*; and 2 more"):
         claim_folder(tmp_path, job(*flags.split()))

@@ -132,7 +132,6 @@ def test_a_tinybert_from_layers_of_the_teacher(tokenizer):
     [
         ({"embedding_type": "svd"}, "give --teacher_model_name_or_path"),
         ({"model_name": "tinybert", "student_layers": [9]}, "layers 0 to 1"),
-        ({"model_name": "tinybert", "hidden_size": 100}, "multiple of 12, got 100"),
     ],
 )
 def test_what_does_not_fit_is_refused(tokenizer, options, message):
@@ -171,18 +170,24 @@ def test_any_token_classifier_can_be_the_student(tmp_path, tokenizer):
         )
 
 
-def test_a_head_for_other_labels_is_made_anew(tmp_path, tokenizer):
+def test_a_loaded_head_meets_the_labels_by_name(tmp_path, tokenizer):
     student = build_student(bilstm_arguments(), tiny.TAGS, tokenizer)
     save_model(student, tokenizer, tmp_path)
     args = ModelArguments(model_name="bilstm", student_model_name_or_path=str(tmp_path))
     again = build_student(args, tiny.TAGS, tokenizer)
     assert torch.equal(again.lstm.weight_ih_l0, student.lstm.weight_ih_l0)
     assert torch.equal(again.classifier.weight, student.classifier.weight)
+    # The same labels in another order.
+    turned = build_student(args, tiny.TAGS[::-1], tokenizer)
+    assert torch.equal(turned.classifier.weight, student.classifier.weight.flip(0))
     other = build_student(args, ["O", "B-DRUG", "I-DRUG"], tokenizer)
     assert torch.equal(other.lstm.weight_ih_l0, student.lstm.weight_ih_l0)
     # PyTorch draws a linear layer's weights from +-1/sqrt(its inputs).
     assert 0 < other.classifier.weight.abs().max() <= 12**-0.5
     assert model_tags(other.config) == ["O", "B-DRUG", "I-DRUG"]
+    assert other(torch.ones(1, 4, dtype=torch.long)).logits.shape == (1, 4, 3)
+    with pytest.raises(UserError, match="not evaluated"):
+        build_student(args, ["O", "B-DRUG", "I-DRUG"], tokenizer, new_head=False)
 
 
 LOAD = """

@@ -140,10 +140,12 @@ def test_stored_signals_equal_the_live_teacher(tmp_path, tokenizer, encoded, fam
 def test_students_move_and_teachers_do_not(tmp_path, tokenizer, encoded):
     teacher = tiny.teacher(tokenizer)
     before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    for kind, student in (("lstm", bilstm(tokenizer)), ("bert", small_bert(tokenizer))):
+    hidden_alone = INTERMEDIATE | {"embedding_loss_weight": 0.0, "attention_loss_weight": 0.0}
+    kinds = [(bilstm, {}), (small_bert, INTERMEDIATE), (small_bert, hidden_alone)]
+    for number, (student, given) in enumerate(kinds):
         trainer = DistillationTrainer(
-            model=student,
-            args=arguments(tmp_path / kind, max_steps=4, **INTERMEDIATE if kind == "bert" else {}),
+            model=student(tokenizer),
+            args=arguments(tmp_path / str(number), max_steps=4, optim="adamw_torch", **given),
             teacher=teacher,
             processing_class=tokenizer,
             train_dataset=encoded[1],

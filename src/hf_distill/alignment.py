@@ -5,12 +5,14 @@ each word belongs to the window in which it stands farther from a cut, so that n
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from datasets import Dataset
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -42,13 +44,26 @@ def load_tokenizer(name_or_path: str, trust_remote_code: bool = False) -> PreTra
     Raises:
         UserError: the tokenizer has no `word_ids()` (it is not a fast one).
     """
-    # Byte-level BPE (RoBERTa and its kin) takes ready-made words only with add_prefix_space; others ignore it.
+    # Byte-level BPE (RoBERTa and its kin) has to put before a ready-made word the blank that it has in running text.
     tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, trust_remote_code=trust_remote_code)
     if not tokenizer.is_fast:
         raise UserError(
             f"The tokenizer of {name_or_path} has no fast version, so words and subwords cannot be aligned."
         )
+    cutter = tokenizer.backend_tokenizer.pre_tokenizer
+    if isinstance(cutter, ByteLevel):  # the generic tokenizer class does not pass the option on
+        cutter.add_prefix_space = True
+        tokenizer.backend_tokenizer.pre_tokenizer = cutter
+    words = tokenizer(["the", "the"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
+    if words != tokenizer("the the", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"The tokenizer of {name_or_path} cuts ready-made words otherwise than running text.")
     return tokenizer
+
+
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A digest of how a tokenizer cuts text, without the truncation and padding that the last call left in it."""
+    content = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
@@ -65,6 +80,8 @@ def window_length(
     positions = getattr(config, "max_position_embeddings", None) or LONGEST_WINDOW
     if getattr(config, "bert_config", None):
         positions = config.bert_config["max_position_embeddings"]
+    if positions < 0:  # XLNet has no limit
+        positions = LONGEST_WINDOW
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl"):
         positions -= 2  # these families begin to count positions behind the padding index
     return min(max_seq_length or LONGEST_WINDOW, tokenizer.model_max_length, positions)
@@ -192,7 +209,7 @@ def encode_dataset(
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     # Named by what goes in: hashing the closure would take in the tokenizer's passing state.
-    names = [same.backend_tokenizer.to_str() for same in (tokenizer, piece_tokenizer) if same]
+    names = [tokenizer_digest(same) for same in (tokenizer, piece_tokenizer) if same]
     policy = f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {names}"
     return dataset.map(
         encode,

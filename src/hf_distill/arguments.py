@@ -8,6 +8,7 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 # For the reference's own models; another student family brings its own sizes.
+TINYBERT_HEADS = 12
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
 
@@ -70,6 +71,17 @@ class ModelArguments:
             value = getattr(self, name)
             _check(value is None or value > 0, f"--{name} must be positive, got {value}.")
         _check(self.classifier_size >= 0, f"--classifier_size must not be negative, got {self.classifier_size}.")
+        hidden_size = self.hidden_size if self.model_name == "tinybert" else None
+        _check(
+            hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
+            f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
+        )
+        new = [name for name in ("student_layers", "hidden_size", "n_layers", "dropout") if getattr(self, name)]
+        new += ["embedding_type"] * (self.embedding_type != "train")
+        _check(
+            not (self.student_model_name_or_path and new),
+            f"--{' and --'.join(new)} describe a new student; --student_model_name_or_path loads one as it is.",
+        )
         _check(
             self.model_name != "auto" or bool(self.student_model_name_or_path),
             "--model_name auto needs --student_model_name_or_path.",
@@ -150,6 +162,9 @@ class DistillationArguments(TrainingArguments):
     train_sampling_strategy: str = _option(
         "group_by_length", "Order of training sentences: group_by_length (batches of one length), random or sequential."
     )
+    restore_callback_states_from_checkpoint: bool = _option(
+        True, "Resume with the callbacks' state, such as the patience that is left."
+    )
     ddp_find_unused_parameters: bool | None = _option(False, "Passed to DistributedDataParallel.")
 
     # Distillation
@@ -179,7 +194,9 @@ class DistillationArguments(TrainingArguments):
     )
     teacher_learning_rate: float = _option(1e-4, "Initial learning rate of --do_train_teacher.")
     teacher_num_train_epochs: float = _option(8.0, "Epochs of --do_train_teacher.")
-    do_train_baseline: bool = _option(False, "Also train the same student on the labels alone, to compare.")
+    do_train_baseline: bool = _option(
+        False, "Also train a student of this kind that takes nothing from the teacher, to compare."
+    )
     comment: str = _option("", "Appended to the default name of the output folder.")
 
     def __post_init__(self):
@@ -195,6 +212,7 @@ class DistillationArguments(TrainingArguments):
             _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
         patience = self.early_stopping_patience
+        _check(not patience or self.eval_strategy != "no", "--early_stopping_patience needs an --eval_strategy.")
         _check(patience is None or patience >= 1, f"--early_stopping_patience must be at least 1, got {patience}.")
         for name in ("embedding_loss_weight", "hidden_loss_weight", "attention_loss_weight"):
             _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
@@ -206,6 +224,8 @@ class DistillationArguments(TrainingArguments):
             self.eval_strategy = "steps" if self.eval_steps else "epoch"
         if self.save_strategy is None:
             self.save_strategy = self.eval_strategy
+            if self.save_strategy != "steps" and self.save_steps != TrainingArguments.save_steps:
+                logger.warning(f"save_steps is not used: checkpoints follow --eval_strategy {self.eval_strategy}.")
         if self.load_best_model_at_end and self.eval_strategy == self.save_strategy == "steps" and self.eval_steps:
             rounded = -(-self.save_steps // self.eval_steps) * self.eval_steps
             if self.save_steps >= 1 and rounded != self.save_steps:
@@ -223,4 +243,4 @@ class DistillationArguments(TrainingArguments):
     def intermediate_losses(self) -> bool:
         """Whether the student also learns from the teacher's embeddings, hidden states or attentions."""
         weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
-        return self.distillation and any(weights)
+        return self.do_train and self.distillation and self.alpha < 1 and any(weights)

@@ -21,7 +21,9 @@ from .labels import UserError, make_tags
 from .parsing import parse_arguments
 from .signals import SignalStore
 from .stages import load_corpora, load_encoder, load_teachers, make_stores, train_student, train_teacher
+from .students import check_parts
 from .teacher import Teacher, estimate_seconds
+from .trainer import check_processes
 
 logger = logging.get_logger(__name__)
 
@@ -51,7 +53,9 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         fingerprints = [teacher.fingerprint() for teacher in teachers]
     else:
         fingerprints = []
-    if args.do_train:
+    if teachers or args.do_train_teacher:
+        check_parts(model_args, (encoder if args.do_train_teacher else teachers[0]).model.config)
+    if args.do_train or not args.do_train_teacher:
         with PartialState().main_process_first():
             claim_folder(args.output_dir, describe_job([model_args, data_args, args], corpora, fingerprints))
     for teacher in teachers:
@@ -98,6 +102,12 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
     for name in ("embedding", "hidden", "attention"):
         if getattr(args, f"{name}_loss_weight") is None:
             setattr(args, f"{name}_loss_weight", 1.0 if model_args.model_name == "tinybert" else 0.0)
+    check_processes(args)
+    trained = model_args.student_model_name_or_path or model_args.student_checkpoint
+    if not args.do_train and not args.do_train_teacher and not trained:
+        raise UserError(
+            "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
+        )
     if PartialState().is_main_process:
         logging.set_verbosity_warning()
     else:

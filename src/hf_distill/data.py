@@ -7,6 +7,7 @@ the run with `PATH:LINE:`, the line's text and what to do: nothing is repaired o
 import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
             number += 1
             try:
                 raw = file.readline()
-            except (gzip.BadGzipFile, EOFError) as error:
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
                 raise UserError(f"{path}:{number}: not a whole gzip file: {error}. Compress it again.") from None
             if not raw:
                 return
@@ -185,7 +186,7 @@ def load_hub_splits(
     """
     try:
         loaded = load_dataset(name, config_name)
-    except (OSError, ValueError, ConnectionError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         raise UserError(f"{name}: no dataset that can be loaded: {error}") from error
     splits: dict[str, Dataset] = {}
     for split, required in (("train", True), ("validation", True), ("test", False)):
@@ -202,6 +203,8 @@ def load_hub_splits(
                 )
         feature = dataset.features[tag_column]
         names = feature.feature.names if isinstance(getattr(feature, "feature", None), ClassLabel) else None
+        if names is None and getattr(getattr(feature, "feature", None), "dtype", None) != "string":
+            raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, neither text nor ClassLabel.")
         known = None if split == "train" else known_types(splits["train"])
         splits[split] = _from_generator(
             _read_rows,
@@ -224,14 +227,14 @@ def _read_rows(
         # ClassLabel writes -1 for a hidden label.
         return [names[tag] if tag >= 0 else "" for tag in tags] if names else list(tags)
 
-    source = detect_scheme(names or (tag for row in rows for tag in row[columns[1]]))
+    source = detect_scheme(names or (tag for row in rows for tag in row[columns[1]] or []))
     for number, row in enumerate(rows, 1):
-        tokens, tags = list(row[columns[0]]), tags_of(row)
+        tokens, tags = list(row[columns[0]] or []), tags_of(row)
         here = f"{place}:{number}"
         if len(tokens) != len(tags):
             raise UserError(f"{here}: {len(tokens)} tokens but {len(tags)} tags.")
         for token, tag in zip(tokens, tags, strict=True):
-            if not token or not tag or not _TAG.fullmatch(tag):
+            if not token.strip(" ") or "\0" in token or not tag or not _TAG.fullmatch(tag):
                 raise UserError(f"{here}: empty token or unknown tag: {token!r} {tag!r}.")
         if not tokens:
             raise UserError(f"{here}: the row has no token.")

@@ -17,62 +17,17 @@ JOB_NAME = "job.json"
 # What may differ between a run and its resumption, because it does not change the result or is covered otherwise:
 # corpora and teachers enter by content, not by path.
 NOT_THE_JOB = frozenset(
-    [
-        "output_dir",
-        "signals_dir",
-        "comment",
-        "path_to_train",
-        "path_to_val",
-        "path_to_test",
-        "path_to_unlabeled",
-        "dataset_name",
-        "dataset_config_name",
-        "token_column",
-        "tag_column",
-        "teacher_model_name_or_path",
-        "teacher_checkpoint",
-        "do_eval",
-        "do_predict",
-        "log_level",
-        "log_level_replica",
-        "log_on_each_node",
-        "logging_strategy",
-        "logging_steps",
-        "logging_first_step",
-        "disable_tqdm",
-        "report_to",
-        "run_name",
-        "project",
-        "save_total_limit",
-        "resume_from_checkpoint",
-        "dataloader_num_workers",
-        "dataloader_pin_memory",
-        "dataloader_persistent_workers",
-        "dataloader_prefetch_factor",
-        "dataloader_multiprocessing_context",
-        "dataloader_in_order",
-        "use_cpu",
-        "local_rank",
-        "per_device_eval_batch_size",
-        "push_to_hub",
-        "hub_token",
-        "hub_private_repo",
-        "hub_model_id",
-        "hub_strategy",
-        "hub_always_push",
-        "hub_revision",
-        "ddp_backend",
-        "ddp_timeout",
-        "ddp_bucket_cap_mb",
-        "ddp_broadcast_buffers",
-        "min_teacher_f1",
-        "trust_remote_code",
-        "do_train",
-        "do_train_baseline",
-        "accelerator_config",
-        "debug",
-        "skip_memory_metrics",
-    ]
+    """
+    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled dataset_name
+    dataset_config_name token_column tag_column teacher_model_name_or_path teacher_checkpoint do_eval do_predict
+    log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step disable_tqdm
+    report_to run_name project save_total_limit resume_from_checkpoint dataloader_num_workers
+    dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor
+    dataloader_multiprocessing_context dataloader_in_order use_cpu local_rank per_device_eval_batch_size
+    push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision ddp_backend
+    ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers min_teacher_f1 trust_remote_code do_train_baseline
+    accelerator_config debug skip_memory_metrics
+    """.split()
 )
 
 
@@ -95,14 +50,15 @@ def describe_job(arguments: Iterable, corpora: Mapping[str, Dataset], teachers: 
 
 
 def claim_folder(folder: str | Path, job: Mapping) -> None:
-    """Take an output folder for a job: fine if it is new, empty, or was left by the same job.
+    """Take an output folder for a job: fine if nothing was trained there yet, or by the same job.
 
     Raises:
         UserError: another job lives there; the message says in what they differ.
     """
     folder = Path(folder)
     path = folder / JOB_NAME
-    if path.exists():
+    begun = any((folder / name).exists() for name in ("config.json", "baseline")) or any(folder.glob("checkpoint-*"))
+    if begun and path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         different = [name for name in sorted({*earlier, *job}) if earlier.get(name) != job.get(name)]
         if different:
@@ -111,7 +67,7 @@ def claim_folder(folder: str | Path, job: Mapping) -> None:
             raise UserError(
                 f"{folder} holds a different run ({changes}{more}). Choose another --output_dir, or remove that folder."
             )
-    elif any(folder.glob("checkpoint-*")) or (folder / "config.json").exists():
+    elif begun:
         raise UserError(f"{folder} holds a model that this program did not put there. Choose another --output_dir.")
     else:
         folder.mkdir(parents=True, exist_ok=True)

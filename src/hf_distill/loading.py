@@ -47,7 +47,11 @@ def finding(name_or_path: str) -> Iterator[None]:
     """Turn the library's many ways of not finding a model into one message that says what to do."""
     try:
         yield
-    except (OSError, OfflineModeIsEnabled) as error:
+    except UserError:
+        raise
+    except (OSError, OfflineModeIsEnabled, ValueError) as error:
+        if Path(name_or_path).is_dir() or isinstance(error, ValueError):
+            raise UserError(f"{name_or_path}: cannot be loaded: {error}") from error
         message = f"{name_or_path}: found neither as a folder nor on the Hugging Face Hub ({type(error).__name__})."
         if name_or_path == PACKAGED_ENCODER:
             message += (

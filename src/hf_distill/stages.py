@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
 from transformers import AutoConfig, AutoModelForTokenClassification, EarlyStoppingCallback, PreTrainedModel, set_seed
-from transformers.trainer_utils import get_last_checkpoint
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length
 from .arguments import DataArguments, DistillationArguments, ModelArguments
@@ -54,7 +54,7 @@ def load_corpora(args: DataArguments) -> dict[str, Dataset]:
     held_out = [corpora[name] for name in EVALUATED if name in corpora]
     for name in ("train", "unlabeled"):
         leaked = find_leaked(corpora[name], held_out) if name in corpora else []
-        if leaked:
+        if leaked and PartialState().is_main_process:
             what = "dropped" if args.drop_leaked else "kept; --drop_leaked 1 drops them"
             logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({what}).")
         if leaked and args.drop_leaked:
@@ -127,7 +127,8 @@ def train_teacher(
     folder = Path(args.output_dir) / "teacher"
     defaults = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
     student_only = (
-        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps"
+        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
+        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
     )
     teacher_args = dataclasses.replace(
         args,
@@ -181,7 +182,10 @@ def _train(
 
     With a `store` the teachers' logits are stored signals; without one, the only teacher is asked at each step.
     """
-    teacher = teachers[0] if teachers and store is None else None
+    folder = Path(args.output_dir)
+    finished = (folder / "all_results.json").exists()
+    training = args.do_train and not finished
+    teacher = teachers[0] if training and teachers and store is None else None
     pieces = teachers[0].tokenizer if teachers else tokenizer
     keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
     if teacher is not None and not keep_tokens:
@@ -190,9 +194,9 @@ def _train(
     with PartialState().main_process_first():
         evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
         train = None
-        if args.do_train:
+        if training:
             train = encode_dataset(training_text(corpora), tokenizer, max_length, tags, keep_tokens=keep_tokens)
-    if args.do_train and store is not None:
+    if training and store is not None:
         train = store.attach(train)
     patience = args.early_stopping_patience
     trainer = DistillationTrainer(
@@ -204,9 +208,18 @@ def _train(
         eval_dataset=evaluation,
         callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
     )
-    if args.do_train:
-        trainer.train(resume_from_checkpoint=get_last_checkpoint(args.output_dir))
+    if training:
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or last_whole_checkpoint(folder))
+    elif finished:
+        # The job ran to its end before: its student is there.
+        trainer.student.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
     return trainer
+
+
+def last_whole_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end (Trainer writes its state last)."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def load_student_tokenizer(args: ModelArguments, teachers: Sequence[Teacher]):
@@ -231,13 +244,10 @@ def train_student(
     stores: Mapping[str, SignalStore],
 ) -> DistillationTrainer:
     """Build and train the student; with `args.distillation` off, on the labels alone."""
-    if not args.do_train and not (model_args.student_model_name_or_path or model_args.student_checkpoint):
-        raise UserError(
-            "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
-        )
     tokenizer = load_student_tokenizer(model_args, teachers)
     set_seed(args.seed)
-    student = build_student(model_args, tags, tokenizer, teachers[0] if teachers else None)
+    source = teachers[0] if teachers else None
+    student = build_student(model_args, tags, tokenizer, source, new_head=args.do_train)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     if not args.distillation:
         corpora = {name: dataset for name, dataset in corpora.items() if name != "unlabeled"}

@@ -3,24 +3,22 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
     BertConfig,
     BertForTokenClassification,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from .arguments import STUDENT_DEFAULTS, ModelArguments
-from .labels import UserError, iob2_names
+from .arguments import STUDENT_DEFAULTS, TINYBERT_HEADS, ModelArguments
+from .labels import UserError, detect_scheme, iob2_names, model_tags
 from .loading import finding, load_state_dict, read_state_dict, resolve_model
 from .models import BiLSTMConfig, BiLSTMForTokenClassification
 from .teacher import Teacher
-
-TINYBERT_INTERMEDIATE = 1200
-TINYBERT_HEADS = 12
 
 
 def label_config(tags: Sequence[str]) -> dict:
@@ -34,6 +32,7 @@ def build_student(
     tags: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None = None,
+    new_head: bool = True,
 ) -> PreTrainedModel:
     """Build the student that the arguments describe.
 
@@ -42,12 +41,13 @@ def build_student(
         tags: its labels, `O` first.
         tokenizer: its tokenizer.
         teacher: what it may take embeddings or layers from.
+        new_head: whether a loaded student whose labels are others may be given a new head, to be trained.
 
     Raises:
         UserError: the teacher does not have what the student is to take over, or a checkpoint does not fit.
     """
     if args.student_model_name_or_path:
-        student = _load(args, tags)
+        student = _load(args, tags, new_head)
     elif args.model_name == "bilstm":
         student = _build_bilstm(args, tags, tokenizer, teacher)
     else:
@@ -57,7 +57,8 @@ def build_student(
     return student
 
 
-def _load(args: ModelArguments, tags: Sequence[str]) -> PreTrainedModel:
+def _load(args: ModelArguments, tags: Sequence[str], new_head: bool) -> PreTrainedModel:
+    """Load the student that is named; its head's labels meet `tags` by name, or the head is made anew."""
     name = args.student_model_name_or_path
     with finding(name):
         path = resolve_model(name)
@@ -68,16 +69,26 @@ def _load(args: ModelArguments, tags: Sequence[str]) -> PreTrainedModel:
                 f"--model_name {args.model_name} needs a model of type {expected}; {name} is of type "
                 f"{config.model_type}. Use --model_name auto."
             )
-        for field, value in label_config(tags).items():
-            setattr(config, field, value)
-        # A head for other labels is replaced by a new one.
-        return AutoModelForTokenClassification.from_pretrained(
-            path,
-            config=config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            trust_remote_code=args.trust_remote_code,
+        student = AutoModelForTokenClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, trust_remote_code=args.trust_remote_code
         )
+    own = model_tags(config) or []
+    known = set(tags) <= set(own) and detect_scheme(own) == detect_scheme(tags)
+    if not known and not new_head:
+        raise UserError(
+            f"{name} has the labels {', '.join(own) or '(without names)'}, data and --tag_scheme give "
+            f"{', '.join(tags)}: it can be trained on them, but not evaluated."
+        )
+    place, head = [pair for pair in student.named_modules() if isinstance(pair[1], nn.Linear)][-1]
+    own_head = nn.Linear(head.in_features, len(tags))
+    if known:
+        rows = [own.index(tag) for tag in tags]
+        own_head.load_state_dict({"weight": head.weight[rows], "bias": head.bias[rows]})
+    student.set_submodule(place, own_head)
+    student.num_labels = len(tags)
+    for field, value in label_config(tags).items():
+        setattr(student.config, field, value)
+    return student
 
 
 def _option(args: ModelArguments, name: str) -> int:
@@ -90,15 +101,10 @@ def _build_bilstm(
 ) -> BiLSTMForTokenClassification:
     embedding_size, bert_config, weight = args.embedding_size, None, None
     if args.embedding_type != "train":
-        source = _teacher_for(teacher, f"--embedding_type {args.embedding_type}", tokenizer)
+        source = _teacher_for(args, teacher, f"--embedding_type {args.embedding_type}", tokenizer)
         weight = source.get_input_embeddings().weight.detach()
         embedding_size = min(embedding_size, weight.shape[1])
     if args.embedding_type == "bert":
-        if source.config.model_type != "bert":
-            raise UserError(
-                "--embedding_type bert takes over BERT's embedding module; the teacher is of type "
-                f"{source.config.model_type}. Use --embedding_type svd, which needs word embeddings only."
-            )
         embedding_size = weight.shape[1]
         fields = ("vocab_size", "hidden_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps")
         bert_config = {name: getattr(source.config, name) for name in (*fields, "hidden_dropout_prob", "pad_token_id")}
@@ -123,9 +129,32 @@ def _build_bilstm(
     return student
 
 
-def _teacher_for(teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+def check_parts(args: ModelArguments, config: PretrainedConfig) -> None:
+    """Whether a teacher of this configuration has the parts that the student is to take over.
+
+    Raises:
+        UserError: it is of another family, or has no such layer.
+    """
+    if args.embedding_type == "bert" and config.model_type != "bert":
+        raise UserError(
+            f"--embedding_type bert takes over BERT's embedding module; the teacher is of type {config.model_type}. "
+            "Use --embedding_type svd, which needs word embeddings only."
+        )
+    if args.student_layers and config.model_type != "bert":
+        raise UserError(f"--student_layers needs a BERT teacher; this one is of type {config.model_type}.")
+    if args.student_layers and not all(0 <= layer < config.num_hidden_layers for layer in args.student_layers):
+        raise UserError(
+            f"--student_layers {' '.join(map(str, args.student_layers))}: the teacher has the layers 0 to "
+            f"{config.num_hidden_layers - 1}."
+        )
+
+
+def _teacher_for(
+    args: ModelArguments, teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase
+) -> PreTrainedModel:
     if teacher is None:
         raise UserError(f"{option} takes over parts of a teacher: give --teacher_model_name_or_path.")
+    check_parts(args, teacher.model.config)
     if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(f"{option} needs a student with the teacher's tokenizer: leave out --tokenizer_name.")
     return teacher.model
@@ -151,15 +180,12 @@ def _build_tinybert(
     if args.student_layers:
         return _take_layers(args, tags, tokenizer, teacher)
     dropout = 0.1 if args.dropout is None else args.dropout
-    hidden_size = _option(args, "hidden_size")
-    if hidden_size % TINYBERT_HEADS:
-        raise UserError(f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.")
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=hidden_size,
+        hidden_size=_option(args, "hidden_size"),
         num_hidden_layers=_option(args, "n_layers"),
         num_attention_heads=TINYBERT_HEADS,
-        intermediate_size=TINYBERT_INTERMEDIATE,
+        intermediate_size=1200,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         pad_token_id=tokenizer.pad_token_id,
@@ -174,15 +200,8 @@ def _take_layers(
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
 ) -> BertForTokenClassification:
-    source = _teacher_for(teacher, "--student_layers", tokenizer)
-    if source.config.model_type != "bert":
-        raise UserError(f"--student_layers needs a BERT teacher; this one is of type {source.config.model_type}.")
+    source = _teacher_for(args, teacher, "--student_layers", tokenizer)
     layers = args.student_layers
-    if not all(0 <= layer < source.config.num_hidden_layers for layer in layers):
-        raise UserError(
-            f"--student_layers {' '.join(map(str, layers))}: the teacher has the layers 0 to "
-            f"{source.config.num_hidden_layers - 1}."
-        )
     fields = source.config.to_dict()
     for name in ("id2label", "label2id", "tags", "num_labels", "architectures", "_name_or_path"):
         fields.pop(name, None)

@@ -11,7 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, window_length
+from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, tokenizer_digest, window_length
 from .labels import UserError, apply_label_map, label_map, teacher_tags
 from .loading import finding, load_state_dict, model_digest, read_state_dict, resolve_model
 
@@ -47,7 +47,7 @@ class Teacher:
     def fingerprint(self) -> str:
         """A digest of all that decides what the teacher says: weights, tokeniser, windows, label map."""
         policy = f"{ALIGNMENT_POLICY} {self.max_length} {self.mapping} {model_digest(self.model)}"
-        return hashlib.sha256((policy + self.tokenizer.backend_tokenizer.to_str()).encode()).hexdigest()
+        return hashlib.sha256((policy + tokenizer_digest(self.tokenizer)).encode()).hexdigest()
 
 
 def load_teacher(

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from transformers.utils import SAFE_WEIGHTS_NAME
 
@@ -27,12 +27,14 @@ LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
 class ProjectedStudent(nn.Module):
     """A student and the two projections that lift its states to the teacher's width. They serve training alone."""
 
-    def __init__(self, student: PreTrainedModel, teacher_size: int):
+    def __init__(self, student: PreTrainedModel, teacher_size: int, embedding: bool = True, hidden: bool = True):
         super().__init__()
         self.student = student
         self.config = student.config
-        self.embedding_projection = nn.Linear(student.config.hidden_size, teacher_size)
-        self.hidden_projection = nn.Linear(student.config.hidden_size, teacher_size)
+        # A projection that no loss reads would stay without gradient, which DistributedDataParallel does not allow.
+        size = student.config.hidden_size
+        self.embedding_projection = nn.Linear(size, teacher_size) if embedding else nn.Identity()
+        self.hidden_projection = nn.Linear(size, teacher_size) if hidden else nn.Identity()
 
     def forward(self, **inputs):
         """The student's outputs, their hidden states projected."""
@@ -73,16 +75,12 @@ class DistillationTrainer(Trainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         **kwargs,
     ):
-        if args.n_gpu > 1:
-            raise UserError(
-                f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, "
-                "or show it one GPU (CUDA_VISIBLE_DEVICES=0)."
-            )
+        check_processes(args)
         self.teacher = teacher
         self.tags = model_tags(model.config)
         # Loss terms by weight; the logit and hard-label terms are always there.
         self.weights = {
-            name: getattr(args, f"{name}_loss_weight") or 0.0 if args.distillation else 0.0
+            name: getattr(args, f"{name}_loss_weight") or 0.0 if args.intermediate_losses else 0.0
             for name in ("embedding", "hidden", "attention")
         }
         self.collator = DistillationCollator(processing_class, teacher)
@@ -92,7 +90,8 @@ class DistillationTrainer(Trainer):
             model.set_attn_implementation("eager")
             teacher.model.set_attn_implementation("eager")
         if self.weights["embedding"] or self.weights["hidden"]:
-            model = ProjectedStudent(model, teacher.model.config.hidden_size)
+            used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
+            model = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
         self._terms: dict[str, Tensor] = {}
         self._steps_since_log = 0
         super().__init__(
@@ -143,11 +142,7 @@ class DistillationTrainer(Trainer):
         return EpochSampler(self, self.train_dataset["length"][:], step)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        # In the dataset's order, so that windows can be put together again.
-        strategy, self.args.train_sampling_strategy = self.args.train_sampling_strategy, "sequential"
-        sampler = super()._get_eval_sampler(eval_dataset)
-        self.args.train_sampling_strategy = strategy
-        return sampler
+        return SequentialSampler(eval_dataset)  # so that windows can be put together again
 
     # Loss
 
@@ -232,12 +227,13 @@ class DistillationTrainer(Trainer):
     @torch.no_grad()
     def _ask_teacher(self, inputs: Mapping[str, Tensor]):
         prefix = "" if self.collator.shared else "teacher_"
-        return self.teacher.model(
-            input_ids=inputs[f"{prefix}input_ids"],
-            attention_mask=inputs[f"{prefix}attention_mask"],
-            output_hidden_states=bool(self.weights["embedding"] or self.weights["hidden"]),
-            output_attentions=bool(self.weights["attention"]),
-        )
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
+            return self.teacher.model(
+                input_ids=inputs[f"{prefix}input_ids"],
+                attention_mask=inputs[f"{prefix}attention_mask"],
+                output_hidden_states=bool(self.weights["embedding"] or self.weights["hidden"]),
+                output_attentions=bool(self.weights["attention"]),
+            )
 
     def _teacher_words(self, taught, inputs: Mapping[str, Tensor]) -> Tensor:
         """The live teacher's word logits [batch, words, student labels]."""
@@ -316,3 +312,12 @@ class DistillationTrainer(Trainer):
             self._load_projected(self.state.best_model_checkpoint)
         else:
             super()._load_best_model()
+
+
+def check_processes(args: DistillationArguments) -> None:
+    """Refuse several GPUs without a launcher, which Trainer would put behind DataParallel."""
+    if args.n_gpu > 1:
+        raise UserError(
+            f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
+            "show it one GPU (CUDA_VISIBLE_DEVICES=0)."
+        )

@@ -83,7 +83,10 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:
-            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
+            # Trainer counts the labels of a whole optimiser step.
+            count = kwargs.get("num_items_in_batch")
+            count = (labels != -100).sum().clamp(min=1) if count is None else count
+            loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / count
         if return_dict is False:
             return (logits,) if loss is None else (loss, logits)
         return TokenClassifierOutput(loss=loss, logits=logits)
