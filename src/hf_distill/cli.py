@@ -25,8 +25,6 @@ from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
 
-logger = logging.get_logger(__name__)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given arguments (default: those of the command line). Returns the exit status."""
