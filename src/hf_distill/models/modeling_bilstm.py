@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import BertConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
@@ -60,6 +59,31 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         else:
             self.embeddings = value
 
+    def _read(self, states: Tensor, attention_mask: Tensor) -> Tensor:
+        """The LSTM's outputs [batch, subwords, 2 * hidden_size] for embeddings [batch, subwords, size].
+
+        Each direction reads a sentence from its own end, so that padding comes after all that is real. A packed
+        sequence would do the same, but is 2 to 5 times slower on a CPU as soon as the lengths of a batch differ.
+        """
+        lengths = attention_mask.sum(1, keepdim=True)
+        places = torch.arange(states.shape[1], device=states.device)[None]
+        mirror = torch.where(places < lengths, lengths - 1 - places, places)[..., None]
+        for layer in range(self.config.num_hidden_layers):
+            if layer:
+                states = self.dropout(states)
+            mirrored = states.gather(1, mirror.expand_as(states))
+            ahead, back = self._run(states, f"l{layer}"), self._run(mirrored, f"l{layer}_reverse")
+            states = torch.cat([ahead, back.gather(1, mirror.expand_as(back))], dim=-1)
+        return states
+
+    def _run(self, states: Tensor, direction: str) -> Tensor:
+        """One direction of one layer."""
+        weights = [
+            getattr(self.lstm, f"{name}_{direction}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        start = states.new_zeros(1, len(states), self.config.hidden_size)
+        return torch.lstm(states, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -76,10 +100,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        embedded = self.embeddings(input_ids)
-        lengths = attention_mask.sum(1).clamp(min=1).cpu()
-        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
+        hidden = self._read(self.embeddings(input_ids), attention_mask)
         logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:
