@@ -1,4 +1,5 @@
 import gzip
+import hashlib
 import os
 
 import pytest
@@ -12,7 +13,8 @@ from hf_distill.data import (
     load_hub_splits,
     load_tsv,
     load_unlabeled,
-    sentence_key,
+    mention_counts,
+    sentence_keys,
 )
 from hf_distill.labels import UserError
 
@@ -269,5 +271,17 @@ def test_leaked_sentences():
 
 
 def test_sentences_differ_where_words_do():
-    assert sentence_key(["a", "b"]) == sentence_key(["a", "b"])
-    assert len({sentence_key(tokens) for tokens in (["a", "b"], ["a b"], ["ab"], ["b", "a"], ["a", "B"])}) == 5
+    keys = sentence_keys(
+        Dataset.from_dict({"tokens": [["a", "b"], ["a b"], ["ab"], ["b", "a"], ["a", "B"], ["a", "b"]]})
+    )
+    assert len(set(keys[:5])) == 5
+    assert keys[5] == keys[0]
+    assert keys[0] == hashlib.blake2b(b"a\tb", digest_size=16).digest()
+
+
+def test_mentions_are_counted_by_type():
+    tags = [["B-X", "I-X", "B-X", "O", "S-Y", "B-Y", "I-Y", "E-Y"], None, ["O"]]
+    data = Dataset.from_dict({"tokens": [["a"] * 8, ["b"], ["c"]], "tags": tags}, features=SENTENCES)
+    assert mention_counts(data) == {"X": 2, "Y": 2}
+    assert describe("train", data) == "train: 3 sentences, 10 words, mentions: X 2, Y 2"
+    assert describe("unlabeled", data.select([1])) == "unlabeled: 1 sentences, 1 words"

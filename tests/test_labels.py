@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import segments, spell
 from transformers import BertConfig
 
 from hf_distill.labels import (
@@ -19,7 +20,6 @@ from hf_distill.labels import (
     iob2_names,
     label_map,
     make_tags,
-    mention_counts,
     model_tags,
     normalise_tag,
     spans,
@@ -30,27 +30,8 @@ NINE = ["PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE
 IOB2_TAGS = ["O", "B-GENE", "I-GENE"]
 IOBES_TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 
-# Segments of a sentence: (entity type, words), or (None, words) outside; mentions may touch.
-segments = st.lists(
-    st.tuples(st.sampled_from([None, "GENE", "CHEMICAL", "S-LAYER-E-1"]), st.integers(1, 4)), max_size=6
-)
-
 # Valid sequences as a regular expression; small letters are the tags of a second entity type.
 GRAMMAR = {"IOB2": "(O|BI*|bi*)*", "IOBES": "(O|S|s|BI*E|bi*e)*"}
-
-
-def spell(parts, scheme):
-    tags = []
-    for entity, length in parts:
-        if entity is None:
-            tags += ["O"] * length
-        elif scheme == "IOB2":
-            tags += [f"B-{entity}"] + [f"I-{entity}"] * (length - 1)
-        elif length == 1:
-            tags += [f"S-{entity}"]
-        else:
-            tags += [f"B-{entity}"] + [f"I-{entity}"] * (length - 2) + [f"E-{entity}"]
-    return tags
 
 
 def is_valid(tags, scheme):
@@ -71,7 +52,6 @@ def test_conversion_by_hand():
     assert convert_tags(iob2, "IOBES") == iobes
     assert convert_tags(iobes, "IOB2") == iob2
     assert spans(iobes) == spans(iob2) == [("GENE", 0, 1), ("GENE", 2, 4), ("GENE", 4, 5), ("CHEMICAL", 5, 8)]
-    assert mention_counts([iob2, iobes, []]) == {"CHEMICAL": 2, "GENE": 6}
 
 
 @given(segments)

@@ -13,7 +13,7 @@ ROOT = Path(hf_distill.__file__).parent
 LAYERS = [
     ["labels", "losses", "arguments", "models", "models.configuration_bilstm", "models.modeling_bilstm"],
     ["data", "alignment", "metrics", "loading", "parsing", "export"],
-    ["teacher", "job"],
+    ["augmentation", "benchmark", "teacher", "job"],
     ["students", "signals", "batching"],
     ["trainer"],
     ["stages", "evaluation"],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
+from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
@@ -15,6 +16,26 @@ TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 WORDS = (
     "the a of in with and p53 BRCA1 kinase receptor alpha beta binds inhibits cells mice levels tumor 7 ( ) - ,".split()
 )
+
+# Segments of a sentence: (entity type, words), or (None, words) outside; mentions may touch.
+segments = st.lists(
+    st.tuples(st.sampled_from([None, "GENE", "CHEMICAL", "S-LAYER-E-1"]), st.integers(1, 4)), max_size=6
+)
+
+
+def spell(parts: list[tuple[str | None, int]], scheme: str) -> list[str]:
+    """The tags of a sentence's segments."""
+    tags = []
+    for entity, length in parts:
+        if entity is None:
+            tags += ["O"] * length
+        elif scheme == "IOB2":
+            tags += [f"B-{entity}"] + [f"I-{entity}"] * (length - 1)
+        elif length == 1:
+            tags += [f"S-{entity}"]
+        else:
+            tags += [f"B-{entity}"] + [f"I-{entity}"] * (length - 2) + [f"E-{entity}"]
+    return tags
 
 
 def sentences(count: int, seed: int = 0, longest: int = 12) -> list[list[str]]:

@@ -10,6 +10,7 @@ _MODULES = {
     "EntityScores": "metrics",
     "SignalStore": "signals",
     "Teacher": "teacher",
+    "augment": "augmentation",
     "build_student": "students",
     "encode_dataset": "alignment",
     "load_teacher": "teacher",

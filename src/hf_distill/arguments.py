@@ -120,6 +120,18 @@ class DataArguments:
     drop_leaked: bool = _option(
         False, "Drop from the training and unlabelled data every sentence that also stands in devel or test data."
     )
+    augmentation_rounds: int = _option(
+        0, "Rounds of augmentation; each makes a new sentence of every training sentence by each method below."
+    )
+    lwtr_p: float = _option(
+        0.5, "Probability that a token becomes a random training token of the same tag; 0 leaves the method out."
+    )
+    mr_p: float = _option(0.5, "Probability that a mention becomes another training mention; 0 leaves the method out.")
+    sis_p: float = _option(
+        0.5, "Probability that a mention, or a run of O tokens, is shuffled; 0 leaves the method out."
+    )
+    mr_across_types: bool = _option(False, "Replace mentions by mentions of any entity type, not only of the same.")
+    save_augmented: str | None = _option(None, "Write the training corpus with its augmented sentences to this TSV.")
     max_seq_length: int | None = _option(
         None, "Subwords per window; longer sentences are cut into overlapping windows. Default: the model's limit."
     )
@@ -133,6 +145,19 @@ class DataArguments:
         _check(
             bool(self.dataset_name or (self.path_to_train and self.path_to_val)),
             "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
+        )
+        _check(
+            self.augmentation_rounds >= 0,
+            f"--augmentation_rounds must not be negative, got {self.augmentation_rounds}.",
+        )
+        for name in ("lwtr_p", "mr_p", "sis_p"):
+            _check(0 <= getattr(self, name) <= 1, f"--{name} must be in [0.0, 1.0], got {getattr(self, name)}.")
+        _check(
+            not self.augmentation_rounds or bool(self.lwtr_p or self.mr_p or self.sis_p),
+            "--augmentation_rounds needs a method: --lwtr_p, --mr_p or --sis_p above 0.",
+        )
+        _check(
+            not self.save_augmented or bool(self.augmentation_rounds), "--save_augmented needs --augmentation_rounds."
         )
         _check(
             self.max_seq_length is None or self.max_seq_length >= 16,
@@ -196,6 +221,9 @@ class DistillationArguments(TrainingArguments):
     teacher_num_train_epochs: float = _option(8.0, "Epochs of --do_train_teacher.")
     do_train_baseline: bool = _option(
         False, "Also train a student of this kind that takes nothing from the teacher, to compare."
+    )
+    measure_time: bool = _option(
+        False, "At the end measure latency, throughput, size and memory of teacher and student on the development data."
     )
     comment: str = _option("", "Appended to the default name of the output folder.")
 

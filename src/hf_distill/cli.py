@@ -13,9 +13,10 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments
-from .data import EVALUATED, describe, known_types
-from .evaluation import evaluate_student, evaluate_teachers, save_results
-from .export import format_table
+from .benchmark import benchmark_table
+from .data import EVALUATED, describe, known_types, mention_counts
+from .evaluation import evaluate_student, evaluate_teachers, measure_time, save_results
+from .export import format_table, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .parsing import parse_arguments
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(model_args: ModelArguments, data_args: DataArguments, args: DistillationArguments) -> None:
     """One run, from corpora and teacher to an evaluated student in `args.output_dir`."""
     prepare(model_args, args)
-    corpora = load_corpora(data_args)
+    corpora = load_corpora(data_args, args.seed)
     tags = make_tags(known_types(corpora["train"]), data_args.tag_scheme)
 
     teachers: list[Teacher] = []
@@ -86,9 +87,14 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
 
     trainer = train_student(model_args, data_args, args, corpora, tags, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
-    results |= scores | {"parameters": trainer.student.num_parameters()}
+    mentions = sum(sum(mention_counts(corpora[name]).values()) for name in ("train", "augmented") if name in corpora)
+    results |= scores | {"parameters": trainer.student.num_parameters(), "train_mentions": mentions}
     save_results(trainer, corpora, results, predictions, teacher_predictions)
     tell(result_table(results, corpora, args))
+    if args.measure_time and PartialState().is_main_process:
+        report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
+        write_json(Path(args.output_dir) / "benchmark.json", report)
+        tell(benchmark_table(report) + "\n")
     tell(f"Student, results and predictions: {args.output_dir}")
     trainer.end()
 
@@ -110,6 +116,8 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         logging.set_verbosity_warning()
     else:
         logging.set_verbosity_error()
+    if args.disable_tqdm or not PartialState().is_main_process:
+        logging.disable_progress_bar()
         datasets.disable_progress_bars()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ

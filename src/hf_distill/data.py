@@ -8,13 +8,16 @@ import gzip
 import hashlib
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from .labels import PREFIXES, UserError, convert_tags, detect_scheme, find_invalid, mention_counts, normalise_tag
+from .labels import PREFIXES, UserError, convert_tags, detect_scheme, find_invalid, normalise_tag
 
 SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
@@ -246,14 +249,16 @@ def known_types(dataset: Dataset) -> list[str]:
     return sorted({tag[2:] for tags in dataset["tags"] if tags for tag in tags if tag != "O"})
 
 
-def sentence_key(tokens: Sequence[str]) -> bytes:
-    """16 bytes that stand for a sentence: equal for equal sentences, and for no others in practice."""
-    return hashlib.blake2b("\t".join(tokens).encode(), digest_size=16).digest()
+def hash_sentences(tokens: pa.ListArray | pa.ChunkedArray) -> list[bytes]:
+    """16 bytes that stand for each sentence: equal for equal sentences, and for no others in practice."""
+    joined = pc.binary_join(tokens, "\t").cast(pa.binary())
+    return [hashlib.blake2b(text, digest_size=16).digest() for text in joined.to_pylist()]
 
 
 def sentence_keys(dataset: Dataset) -> list[bytes]:
-    """`sentence_key` of every row, in order."""
-    return [sentence_key(row["tokens"]) for row in dataset.select_columns(["tokens"])]
+    """`hash_sentences` of every row, in order."""
+    batches = dataset.select_columns(["tokens"]).with_format("arrow").iter(10_000)
+    return [key for batch in batches for key in hash_sentences(batch["tokens"])]
 
 
 def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> list[int]:
@@ -262,11 +267,22 @@ def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> list[int]:
     return [index for index, key in enumerate(sentence_keys(dataset)) if key in held_out]
 
 
+def mention_counts(dataset: Dataset) -> dict[str, int]:
+    """Number of mentions by entity type, sorted; empty where nothing is labelled."""
+    counts: Counter[str] = Counter()
+    for batch in dataset.with_format("arrow").iter(10_000):
+        for tag in pc.value_counts(batch["tags"].combine_chunks().flatten()).to_pylist():
+            if tag["values"][:1] in "BS":  # each mention has one of them
+                counts[tag["values"][2:]] += tag["counts"]
+    return dict(sorted(counts.items()))
+
+
 def describe(name: str, dataset: Dataset) -> str:
     """One line: sentences, words, mentions by entity type."""
-    words = sum(len(tokens) for tokens in dataset["tokens"])
+    batches = dataset.with_format("arrow").iter(10_000)
+    words = sum(pc.sum(pc.list_value_length(batch["tokens"])).as_py() for batch in batches)
     line = f"{name}: {len(dataset):,} sentences, {words:,} words"
-    counts = mention_counts(tags for tags in dataset["tags"] if tags)
     if any(tags is not None for tags in dataset["tags"][:1]):
+        counts = mention_counts(dataset)
         line += ", mentions: " + (", ".join(f"{entity} {count:,}" for entity, count in counts.items()) or "none")
     return line

@@ -8,8 +8,9 @@ from datasets import Dataset
 
 from .alignment import encode_dataset, join_windows, window_length, word_pieces
 from .arguments import DataArguments, DistillationArguments
+from .benchmark import measure
 from .data import EVALUATED
-from .export import save_model, write_json, write_predictions
+from .export import save_model, write_columns, write_json
 from .labels import UserError
 from .metrics import decode, score
 from .signals import SignalStore
@@ -86,5 +87,22 @@ def save_results(
         tokens, gold = corpora[name]["tokens"], corpora[name]["tags"]
         # Without a teacher its column holds a hyphen.
         taught = teacher_predictions.get(name) or [["-"] * len(sentence) for sentence in tags]
-        write_predictions(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
+        write_columns(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
     write_json(folder / "all_results.json", dict(sorted(results.items())))
+
+
+def measure_time(
+    trainer: DistillationTrainer,
+    corpora: Mapping[str, Dataset],
+    data_args: DataArguments,
+    teachers: Sequence[Teacher],
+    trust_remote_code: bool,
+) -> dict:
+    """`benchmark.measure` of teacher (if there is one) and student on the development sentences."""
+    tokenizer = trainer.processing_class
+    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
+    subjects = {"student": [(trainer.student, tokenizer, max_length)]}
+    if teachers:
+        taught = [(teacher.model, teacher.tokenizer, teacher.max_length) for teacher in teachers]
+        subjects = {"teacher": taught} | subjects
+    return measure(subjects, corpora["eval"]["tokens"], trainer.args.device, trust_remote_code)

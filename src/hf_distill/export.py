@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,8 +21,14 @@ def write_json(path: str | Path, content) -> None:
     os.replace(temporary, path)
 
 
-def write_predictions(path: str | Path, *columns: Sequence[Sequence[str]]) -> None:
-    """Write a TSV: token, gold, teacher and student tag of each word, an empty line after each sentence."""
+def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
+    """Write a TSV: a line for each word, an empty line after each sentence.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        columns: of each sentence what stands in this column for its words, such as tokens, then tags.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for sentence in zip(*columns, strict=True):
             file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from .data import sentence_keys
@@ -18,7 +19,7 @@ JOB_NAME = "job.json"
 # corpora and teachers enter by content, not by path.
 NOT_THE_JOB = frozenset(
     """
-    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled dataset_name
+    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled save_augmented dataset_name
     dataset_config_name token_column tag_column teacher_model_name_or_path teacher_checkpoint do_eval do_predict
     log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step disable_tqdm
     report_to run_name project save_total_limit resume_from_checkpoint dataloader_num_workers
@@ -26,7 +27,7 @@ NOT_THE_JOB = frozenset(
     dataloader_multiprocessing_context dataloader_in_order use_cpu local_rank per_device_eval_batch_size
     push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision ddp_backend
     ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers min_teacher_f1 trust_remote_code do_train_baseline
-    accelerator_config debug skip_memory_metrics
+    measure_time accelerator_config debug skip_memory_metrics
     """.split()
 )
 
@@ -42,8 +43,8 @@ def describe_job(arguments: Iterable, corpora: Mapping[str, Dataset], teachers: 
     job = {name: value.value if isinstance(value, Enum) else value for name, value in job.items()}
     for name, dataset in corpora.items():
         digest = hashlib.sha256(b"".join(sentence_keys(dataset)))
-        for tags in dataset["tags"]:
-            digest.update(" ".join(tags or ()).encode() + b"\n")
+        for batch in dataset.with_format("arrow").iter(10_000):
+            digest.update("\n".join(pc.binary_join(batch["tags"], " ").fill_null("").to_pylist()).encode())
         job[f"{name} data"] = digest.hexdigest()[:16]
     job["teacher"] = [fingerprint[:16] for fingerprint in teachers]
     return json.loads(json.dumps(job, default=str))

@@ -5,7 +5,7 @@ continues it) and IOBES (`S-` is a mention of one word, `E-` the last word of a 
 scheme has exactly one counterpart in the other, because both spell out the same mentions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -222,12 +222,3 @@ def apply_label_map(logits, mapping: Sequence[Sequence[int]]):
     import torch
 
     return torch.stack([torch.logsumexp(logits[..., classes], dim=-1) for classes in mapping], dim=-1)
-
-
-def mention_counts(sentences: Iterable[Sequence[str]]) -> Mapping[str, int]:
-    """Number of mentions by entity type."""
-    counts: dict[str, int] = {}
-    for tags in sentences:
-        for entity, _, _ in spans(tags):
-            counts[entity] = counts.get(entity, 0) + 1
-    return dict(sorted(counts.items()))

@@ -13,8 +13,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length
 from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .augmentation import augment
 from .data import EVALUATED, find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
-from .export import save_model, write_json
+from .export import save_model, write_columns, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError
 from .loading import finding, model_digest, resolve_model
@@ -26,10 +27,11 @@ from .trainer import DistillationTrainer
 logger = logging.get_logger(__name__)
 
 
-def load_corpora(args: DataArguments) -> dict[str, Dataset]:
-    """Load and check what the arguments name: `train` and `eval`, maybe `test` and `unlabeled`.
+def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
+    """Load and check what the arguments name: `train` and `eval`, maybe `test`, `unlabeled` and `augmented`.
 
-    Sentences of `eval` and `test` that also stand in the training or unlabelled data are counted and reported.
+    Sentences of `eval` and `test` that also stand in the training, augmented or unlabelled data are counted and
+    reported. `seed` is that of the augmentation.
 
     Raises:
         UserError: a file or row is faulty.
@@ -52,13 +54,27 @@ def load_corpora(args: DataArguments) -> dict[str, Dataset]:
     if not known_types(corpora["train"]):
         raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
     held_out = [corpora[name] for name in EVALUATED if name in corpora]
-    for name in ("train", "unlabeled"):
+    for name in ("train", "augmented", "unlabeled"):
+        if name == "augmented" and args.augmentation_rounds:
+            with PartialState().main_process_first():
+                corpora[name] = augment(
+                    corpora["train"],
+                    rounds=args.augmentation_rounds,
+                    lwtr_p=args.lwtr_p,
+                    mr_p=args.mr_p,
+                    sis_p=args.sis_p,
+                    mr_across_types=args.mr_across_types,
+                    seed=seed,
+                )
         leaked = find_leaked(corpora[name], held_out) if name in corpora else []
         if leaked and PartialState().is_main_process:
             what = "dropped" if args.drop_leaked else "kept; --drop_leaked 1 drops them"
             logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({what}).")
         if leaked and args.drop_leaked:
             corpora[name] = corpora[name].select(sorted(set(range(len(corpora[name]))) - set(leaked)))
+    if args.save_augmented and PartialState().is_main_process:
+        both = concatenate_datasets([corpora["train"], corpora["augmented"]])
+        write_columns(args.save_augmented, both["tokens"], both["tags"])
     return corpora
 
 
@@ -149,7 +165,8 @@ def train_teacher(
     tokenizer = load_tokenizer(encoder.path, model_args.trust_remote_code)
     used = {name: corpora[name] for name in ("train", "eval")}
     with PartialState().main_process_first():
-        claim_folder(folder, describe_job([teacher_args, data_args], used, [encoder.digest]))
+        job = describe_job([teacher_args], used, [encoder.digest])
+        claim_folder(folder, job | {"max_seq_length": data_args.max_seq_length})
     if not (folder / "all_results.json").exists():
         length = window_length(tokenizer, encoder.model.config, data_args.max_seq_length)
         trainer = _train(encoder.model, tokenizer, teacher_args, used, tags, length)
@@ -274,5 +291,5 @@ def make_stores(
 
 
 def training_text(corpora: Mapping[str, Dataset]) -> Dataset:
-    """The labelled and the unlabelled training sentences, in this order."""
-    return concatenate_datasets([corpora[name] for name in ("train", "unlabeled") if name in corpora])
+    """The labelled, augmented and unlabelled training sentences, in this order."""
+    return concatenate_datasets([corpora[name] for name in ("train", "augmented", "unlabeled") if name in corpora])

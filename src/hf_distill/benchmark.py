@@ -1,0 +1,198 @@
+"""What a model costs: latency, throughput, size and memory of teacher and student, measured side by side."""
+
+import platform
+import re
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from . import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
+from .alignment import make_windows, pad
+from .export import format_table, save_model
+
+BATCH_SIZES = {1: 200, 32: 512}  # sentences that are measured at each batch size
+REFERENCE_LENGTH, REFERENCE_REPEATS = 202, 50  # the reference pads every sentence to 202 subwords
+BLOCK = 10  # batches that one model runs before it is another's turn
+
+# A model, its tokenizer, and subwords per window.
+Subject = tuple[PreTrainedModel, PreTrainedTokenizerBase, int]
+Inputs = tuple[Tensor, Tensor]
+
+
+def measure(
+    subjects: Mapping[str, Sequence[Subject]],
+    sentences: Sequence[Sequence[str]],
+    device: torch.device,
+    trust_remote_code: bool = False,
+) -> dict:
+    """Measure forward passes on tokenised batches, in turns, of what a user loads from the models' saved folders.
+
+    Args:
+        subjects: by name, one model each, or several that answer together (averaged teachers).
+        sentences: lists of words; an even sample of them is used.
+        device: where the models run.
+        trust_remote_code: passed to transformers when a model is loaded.
+
+    Returns:
+        `hardware`, `device`, `threads`, `dtype`, and by name: `parameters`, `bytes_on_disk` (the whole folder),
+        `peak_memory_bytes` (on a CPU that of a process which loads the model and runs one batch of 32, None where the
+        system does not tell; on a GPU what its tensors take), `batch_1` and `batch_32` (`p50_ms`, `p95_ms`,
+        `words_per_second`; batches of like length), and `padded_202` (`mean_ms`, `std_ms`): one sentence padded to
+        202 subwords, as the reference measures.
+    """
+    report: dict = {
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+    batches = {size: _group(sorted(_sample(sentences, number), key=len), size) for size, number in BATCH_SIZES.items()}
+    with TemporaryDirectory() as folder:
+        loaded: dict[str, list[Subject]] = {}
+        for name, parts in subjects.items():
+            paths = [Path(folder) / name / str(number) for number in range(len(parts))]
+            for path, (model, tokenizer, _) in zip(paths, parts, strict=True):
+                save_model(model, tokenizer, path)
+            files = [file for path in paths for file in path.rglob("*") if file.is_file()]
+            longest = [_encode(part, batches[32][-1]) for part in parts]
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
+                memory = process.submit(_peak_memory, *arguments).result()
+            report[name] = {
+                "parameters": sum(model.num_parameters() for model, _, _ in parts),
+                "bytes_on_disk": sum(file.stat().st_size for file in files),
+                "peak_memory_bytes": memory,
+            }
+            loaded[name] = [
+                (_load(path, device, trust_remote_code), tokenizer, length)
+                for path, (_, tokenizer, length) in zip(paths, parts, strict=True)
+            ]
+    report["dtype"] = str(next(next(iter(loaded.values()))[0][0].parameters()).dtype).removeprefix("torch.")
+
+    rounds = {f"batch_{size}": groups for size, groups in batches.items()}
+    rounds[f"padded_{REFERENCE_LENGTH}"] = _group(_sample(sentences, REFERENCE_REPEATS), 1)
+    total = len(loaded) * sum(map(len, rounds.values()))
+    with tqdm(total=total, desc="Measuring", unit=" batches") as progress:
+        for name, groups in rounds.items():
+            seconds = _time(loaded, groups, REFERENCE_LENGTH if name.startswith("padded") else 0, progress)
+            words = sum(len(sentence) for group in groups for sentence in group)
+            for subject, times in seconds.items():
+                milliseconds = [1000 * value for value in times]
+                if name.startswith("padded"):
+                    figures = {"mean_ms": statistics.mean(milliseconds), "std_ms": statistics.pstdev(milliseconds)}
+                else:
+                    p50, p95 = np.percentile(milliseconds, [50, 95]).tolist()
+                    figures = {"p50_ms": p50, "p95_ms": p95, "words_per_second": words / sum(times)}
+                report[subject][name] = figures
+    return report
+
+
+def benchmark_table(report: Mapping) -> str:
+    """The report as text, a column for each model; of two, how many times better the second is than the first."""
+    names = [name for name, figures in report.items() if isinstance(figures, Mapping)]
+    lines = [("parameters (M)", "parameters", 1e6), ("on disk (MiB)", "bytes_on_disk", 2**20)]
+    lines += [("peak memory (MiB)", "peak_memory_bytes", 2**20)]
+    for size in BATCH_SIZES:
+        lines += [(f"batch {size}: p50 (ms)", f"batch_{size} p50_ms", 1), ("p95 (ms)", f"batch_{size} p95_ms", 1)]
+        lines += [("words per second", f"batch_{size} words_per_second", 1)]
+    padded = f"padded_{REFERENCE_LENGTH}"
+    lines += [(f"{REFERENCE_LENGTH} padded subwords: mean (ms)", f"{padded} mean_ms", 1)]
+    lines += [("standard deviation (ms)", f"{padded} std_ms", 1)]
+    rows = []
+    for title, path, unit in lines:
+        values = []
+        for name in names:
+            value = report[name]
+            for key in path.split():
+                value = value[key]
+            values.append(float("nan") if value is None else value / unit)
+        row = [title, *(f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values)]
+        if len(values) == 2:
+            gain = values[1] / values[0] if "second" in title else values[0] / values[1]
+            row.append("" if "deviation" in title else f"{gain:.2f} x")
+        rows.append(row)
+    where = f"Forward passes in {report['dtype']} on {report['hardware']}, {report['threads']} thread(s):"
+    return f"{where}\n{format_table(['', *names, *(['gain'] if len(names) == 2 else [])], rows)}"
+
+
+def _sample(sentences: Sequence[Sequence[str]], number: int) -> list[Sequence[str]]:
+    """So many sentences, evenly spaced, or all of them where there are fewer."""
+    places = np.linspace(0, len(sentences) - 1, min(number, len(sentences))).round().astype(int)
+    return [sentences[place] for place in places]
+
+
+def _group(sentences: Sequence[Sequence[str]], size: int) -> list[Sequence[Sequence[str]]]:
+    return [sentences[start : start + size] for start in range(0, len(sentences), size)]
+
+
+def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 0) -> Inputs:
+    """`input_ids` and `attention_mask` of the sentences' windows, padded to the longest, or to `length` subwords."""
+    model, tokenizer, max_length = subject
+    windows = [window.input_ids for cut in make_windows(tokenizer, sentences, max_length) for window in cut]
+    missing = max(0, min(length, max_length) - max(map(len, windows)))
+    input_ids = torch.nn.functional.pad(
+        pad(windows, tokenizer.pad_token_id), (0, missing), value=tokenizer.pad_token_id
+    )
+    attention_mask = torch.nn.functional.pad(pad([[1] * len(window) for window in windows]), (0, missing))
+    return input_ids.to(model.device), attention_mask.to(model.device)
+
+
+def _load(path: Path, device: torch.device, trust_remote_code: bool) -> PreTrainedModel:
+    model = AutoModelForTokenClassification.from_pretrained(path, trust_remote_code=trust_remote_code)
+    return model.to(device).eval()
+
+
+@torch.inference_mode()
+def _time(
+    subjects: Mapping[str, Sequence[Subject]], groups: Sequence[Sequence[Sequence[str]]], length: int, progress: tqdm
+) -> dict[str, list[float]]:
+    """Seconds that each subject takes for each group of sentences."""
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for block in _group(groups, BLOCK):
+        for name, parts in subjects.items():
+            inputs = [[_encode(part, group, length) for part in parts] for group in block]
+            for number, batch in enumerate([inputs[0], *inputs]):  # the first pass pays for what later ones reuse
+                _synchronise(parts)
+                start = time.perf_counter()
+                for (model, _, _), (input_ids, attention_mask) in zip(parts, batch, strict=True):
+                    model(input_ids=input_ids, attention_mask=attention_mask)
+                _synchronise(parts)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+            progress.update(len(block))
+    return seconds
+
+
+def _synchronise(parts: Sequence[Subject]) -> None:
+    if parts[0][0].device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+@torch.inference_mode()
+def _peak_memory(
+    paths: Sequence[Path], inputs: Sequence[Inputs], device: torch.device, threads: int, trust_remote_code: bool
+) -> int | None:
+    """Load the models, run one batch, and tell the most memory that this took. To be run in a process of its own."""
+    torch.set_num_threads(threads)
+    loaded = [_load(path, device, trust_remote_code) for path in paths]
+    for model, (input_ids, attention_mask) in zip(loaded, inputs, strict=True):
+        model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device))
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")  # getrusage would count what the parent process had in use
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text()).group(1)) if status.exists() else None
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found.group(1) if found else platform.processor() or platform.machine()
