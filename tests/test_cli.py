@@ -11,6 +11,7 @@ import tiny
 import torch
 from transformers import AutoModelForTokenClassification
 
+from hf_distill import augment, load_tsv
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS
@@ -201,3 +202,40 @@ def test_an_iob2_student_of_an_iobes_teacher(here):
         "B-GENE",
         "I-GENE",
     ]
+
+
+def test_augmented_sentences_are_labelled_and_learnt_from(here, capsys):
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--output_dir", "out"]
+    command += ["--augmentation_rounds", "2", "--sis_p", "0", "--save_augmented", "more/train.tsv"]
+    assert main([*command, "--path_to_unlabeled", "text.txt"]) == 0
+    saved, train = load_tsv("more/train.tsv", "IOBES"), load_tsv("train_aug3.tsv", "IOBES")
+    made = augment(train, rounds=2, sis_p=0)
+    assert saved["tokens"][:] == train["tokens"][:] + made["tokens"][:]
+    assert saved["tags"][:] == train["tags"][:] + made["tags"][:]
+    measured = results("out")
+    assert measured["train_sentences"] == len(saved) + 50
+    assert measured["train_words"] == sum(map(len, saved["tokens"])) + sum(map(len, tiny.sentences(50, seed=4)))
+    assert measured["train_mentions"] == sum(tag[0] in "BS" for tags in saved["tags"] for tag in tags)
+    assert f"augmented: {len(made)} sentences" in capsys.readouterr().out
+    # Without a teacher the rule-made tags are what is learnt, and unlabelled text is not.
+    assert main([*command, "--path_to_unlabeled", "text.txt", "--distillation", "0", "--output_dir", "alone"]) == 0
+    assert results("alone")["train_sentences"] == len(saved)
+
+
+def test_time_is_measured_side_by_side(here, capsys):
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
+    assert main([*command, "--measure_time", "1"]) == 0
+    report = json.loads(Path("out/benchmark.json").read_text())
+    assert report["device"] == "cpu" and report["dtype"] == "float32" and report["threads"] >= 1
+    model = AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True)
+    assert report["student"]["parameters"] == model.num_parameters()
+    names = [path.name for path in Path("out").iterdir() if path.suffix in (".safetensors", ".py")]
+    names += ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert report["student"]["bytes_on_disk"] == sum((Path("out") / name).stat().st_size for name in names)
+    for name in ("teacher", "student"):
+        figures = report[name]
+        assert figures["peak_memory_bytes"] > 100e6, "of a whole process"
+        assert 0 < figures["batch_1"]["p50_ms"] <= figures["batch_1"]["p95_ms"]
+        assert figures["batch_32"]["words_per_second"] > 0 and figures["padded_202"]["mean_ms"] > 0
+    printed = capsys.readouterr().out
+    assert f"{report['threads']} thread(s)" in printed and "peak memory" in printed and "gain" in printed

@@ -1,5 +1,6 @@
 import logging
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ TINYBERT = shlex.split("""
     --num_train_epochs 50 --eval_steps 50 --logging_steps 50 --save_steps 10 --weight_decay 1e-2
     --teacher_checkpoint biobert_state_dict.pt --distillation 1 --do_train 1
 """)
+ROOT = Path(__file__).parents[1]
 DATA = ["--path_to_train", "train.tsv", "--path_to_val", "val.tsv"]
 
 
@@ -225,6 +227,8 @@ def test_default_output_folder(flags, folder):
         ("--do_train maybe", "got maybe"),
         ("--eval_strategy sometimes", "sometimes is not a valid"),
         ("--alpha", "expected one argument"),
+        ("--augmentation_rounds -1", "--augmentation_rounds must not be negative, got -1"),
+        ("--mr_p 1.5", "--mr_p must be in [0.0, 1.0], got 1.5"),
     ],
 )
 def test_bad_values_name_the_bound_and_the_value(flags, message):
@@ -245,6 +249,8 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
             "--embedding_type svd is for --model_name bilstm",
         ),
         ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name tinybert"),
+        ("--dataset_name b --save_augmented c.tsv", "--save_augmented needs --augmentation_rounds"),
+        ("--dataset_name b --augmentation_rounds 1 --lwtr_p 0 --mr_p 0 --sis_p 0", "needs a method"),
         ("--dataset_name b --teacher_checkpoint c.pt", "needs exactly one --teacher_model_name_or_path"),
     ],
 )
@@ -252,3 +258,9 @@ def test_arguments_that_do_not_go_together(flags, message):
     with pytest.raises(UserError) as refusal:
         parse_arguments(flags.split())
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_parses(path):
+    model_args, data_args, args = parse_arguments([str(path)])
+    assert Path(args.output_dir).name == path.stem

@@ -14,14 +14,14 @@ from transformers.utils import logging
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
-from .data import EVALUATED, describe, known_types, mention_counts
+from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import evaluate_student, evaluate_teachers, measure_time, save_results
 from .export import format_table, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .parsing import parse_arguments
 from .signals import SignalStore
-from .stages import load_corpora, load_encoder, load_teachers, make_stores, train_student, train_teacher
+from .stages import load_corpora, load_encoder, load_teachers, make_stores, train_student, train_teacher, training_text
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
@@ -87,8 +87,13 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
 
     trainer = train_student(model_args, data_args, args, corpora, tags, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
-    mentions = sum(sum(mention_counts(corpora[name]).values()) for name in ("train", "augmented") if name in corpora)
-    results |= scores | {"parameters": trainer.student.num_parameters(), "train_mentions": mentions}
+    text = training_text(corpora, args.distillation)
+    results |= scores | {
+        "parameters": trainer.student.num_parameters(),
+        "train_sentences": len(text),
+        "train_words": word_count(text),
+        "train_mentions": sum(mention_counts(text).values()),
+    }
     save_results(trainer, corpora, results, predictions, teacher_predictions)
     tell(result_table(results, corpora, args))
     if args.measure_time and PartialState().is_main_process:

@@ -277,11 +277,15 @@ def mention_counts(dataset: Dataset) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
+def word_count(dataset: Dataset) -> int:
+    """Number of words."""
+    batches = dataset.with_format("arrow").iter(10_000)
+    return sum(pc.sum(pc.list_value_length(batch["tokens"])).as_py() for batch in batches)
+
+
 def describe(name: str, dataset: Dataset) -> str:
     """One line: sentences, words, mentions by entity type."""
-    batches = dataset.with_format("arrow").iter(10_000)
-    words = sum(pc.sum(pc.list_value_length(batch["tokens"])).as_py() for batch in batches)
-    line = f"{name}: {len(dataset):,} sentences, {words:,} words"
+    line = f"{name}: {len(dataset):,} sentences, {word_count(dataset):,} words"
     if any(tags is not None for tags in dataset["tags"][:1]):
         counts = mention_counts(dataset)
         line += ", mentions: " + (", ".join(f"{entity} {count:,}" for entity, count in counts.items()) or "none")

@@ -212,7 +212,8 @@ def _train(
         evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
         train = None
         if training:
-            train = encode_dataset(training_text(corpora), tokenizer, max_length, tags, keep_tokens=keep_tokens)
+            text = training_text(corpora, args.distillation)
+            train = encode_dataset(text, tokenizer, max_length, tags, keep_tokens=keep_tokens)
     if training and store is not None:
         train = store.attach(train)
     patience = args.early_stopping_patience
@@ -267,7 +268,6 @@ def train_student(
     student = build_student(model_args, tags, tokenizer, source, new_head=args.do_train)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     if not args.distillation:
-        corpora = {name: dataset for name, dataset in corpora.items() if name != "unlabeled"}
         return _train(student, tokenizer, args, corpora, tags, max_length)
     return _train(student, tokenizer, args, corpora, tags, max_length, teachers, stores.get("train"))
 
@@ -290,6 +290,7 @@ def make_stores(
     return {name: SignalStore(teachers, dataset, folder, args.bf16) for name, dataset in labelled.items()}
 
 
-def training_text(corpora: Mapping[str, Dataset]) -> Dataset:
-    """The labelled, augmented and unlabelled training sentences, in this order."""
-    return concatenate_datasets([corpora[name] for name in ("train", "augmented", "unlabeled") if name in corpora])
+def training_text(corpora: Mapping[str, Dataset], unlabeled: bool = True) -> Dataset:
+    """The labelled, augmented and (unless left out) unlabelled training sentences, in this order."""
+    names = ("train", "augmented", "unlabeled")[: 3 if unlabeled else 2]
+    return concatenate_datasets([corpora[name] for name in names if name in corpora])

@@ -1,0 +1,210 @@
+"""The reference's result tables, row by row: each row is a file in configs/bc2gm.
+
+    python benchmarks/reproduce.py --rows bilstm-15k bilstm-56k --epochs 5 --teacher ../shared/teacher
+
+A row that was interrupted goes on from its last checkpoint, and a finished one is not run again. After each row all
+that is finished in the output folder is written to `table.md`, and the F1 of augmented rows beside that of as many
+unlabelled sentences (rows `unlabeled-...`) to `augmentation.png`. What stands after `--` is passed to run_distill.py.
+"""
+
+import argparse
+import gzip
+import itertools
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Row:
+    """What the reference reports: token F1, and milliseconds of a forward pass on its GPU."""
+
+    token_f1: float | None = None
+    milliseconds: float | None = None
+    config: str = ""  # where it is not the row's own name
+    like_rounds: int = 0  # as many unlabelled sentences as so many rounds of augmentation make
+
+
+ROWS = {
+    "labels-15k-linear": Row(0.7745),
+    "labels-15k": Row(0.7742),
+    "labels-262k": Row(0.7786),
+    "teacher": Row(0.8663, 9.1),
+    "bilstm-15k": Row(0.7668, 1.64),
+    "bilstm-56k-linear": Row(0.8004, 1.57),
+    "bilstm-56k": Row(0.8010, 1.64),
+    "bilstm-56k-bert": Row(0.8130, 1.79),
+    "bilstm-138k-hidden200": Row(0.8165, 1.6),
+    "bilstm-138k": Row(0.8210, 1.64),
+    "bilstm-262k": Row(0.8284, 1.64),
+    "tinybert-262k": Row(0.8452, 3.9),
+    "unlabeled-56k": Row(config="bilstm-15k", like_rounds=1),
+    "unlabeled-138k": Row(config="bilstm-15k", like_rounds=3),
+}
+AUGMENTED = ("bilstm-15k", "bilstm-56k", "bilstm-138k", "bilstm-262k")
+UNLABELED = ("bilstm-15k", "unlabeled-56k", "unlabeled-138k")
+
+
+def settings(name: str) -> dict:
+    return yaml.safe_load((ROOT / "configs" / "bc2gm" / f"{ROWS[name].config or name}.yaml").read_text())
+
+
+def folder_of(output: Path, name: str, epochs: int | None) -> Path:
+    own = settings(name)["num_train_epochs"]
+    return output / (f"{name}-{epochs}-epochs" if epochs and epochs < own else name)
+
+
+def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
+    """Run one row to its end, adding up the seconds it takes, interruptions left out."""
+    folder = folder_of(args.output, name, args.epochs)
+    if (folder / "benchmark.json").exists():
+        print(f"{folder}: done before", flush=True)
+        return
+    teacher = args.teacher or folder_of(args.output, "teacher", args.epochs)
+    flags = {
+        "output_dir": folder,
+        "path_to_train": args.data / "bc2gm" / "train.tsv",
+        "path_to_val": args.data / "bc2gm" / "devel.tsv",
+    }
+    if name != "teacher":
+        flags["teacher_model_name_or_path"] = teacher
+        if not Path(teacher).exists() and not args.teacher:
+            raise SystemExit(f"{teacher} is not there: run the row `teacher` first, or name one with --teacher.")
+    elif args.teacher:
+        flags |= {"student_model_name_or_path": teacher, "do_train": 0}
+    if args.epochs:
+        flags["num_train_epochs"] = min(args.epochs, settings(name)["num_train_epochs"])
+    if ROWS[name].like_rounds:
+        flags["path_to_unlabeled"] = unlabeled_like(ROWS[name].like_rounds, args)
+    config = ROOT / "configs" / "bc2gm" / f"{ROWS[name].config or name}.yaml"
+    command = [sys.executable, ROOT / "run_distill.py", config]
+    command += [part for flag, value in flags.items() for part in (f"--{flag}", value)]
+    print(f"{folder}: begins", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    clock = folder / "seconds.txt"
+    before = float(clock.read_text()) if clock.exists() else 0.0
+    start = time.monotonic()
+    with subprocess.Popen([*map(str, command), *extra]) as process:
+        while process.poll() is None:
+            time.sleep(1)
+            clock.write_text(f"{before + time.monotonic() - start:.0f}")
+    if process.returncode:
+        raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
+
+
+def unlabeled_like(rounds: int, args: argparse.Namespace) -> Path:
+    """The first unlabelled sentences, as many as so many rounds of augmentation make new ones."""
+    from hf_distill import augment, load_tsv
+
+    path = args.output / f"unlabeled-{rounds}-rounds.txt.gz"
+    if not path.exists():
+        number = len(augment(load_tsv(str(args.data / "bc2gm" / "train.tsv"), "IOBES"), rounds))
+        with open(args.data / "biomedical_unlabeled.txt", encoding="utf-8") as file:
+            lines = list(itertools.islice(file, number))
+        if len(lines) < number:
+            print(f"{number:,} sentences are asked for, the unlabelled data has {len(lines):,}.", flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with gzip.open(path, "wt", encoding="utf-8") as file:
+            file.writelines(lines)
+    return path
+
+
+def finished(output: Path) -> list[tuple[str, Path, dict, dict]]:
+    """(row, folder, results, benchmark) of all that is finished, in the order of the tables."""
+    folders = [(name, folder) for name in ROWS for folder in [output / name, *sorted(output.glob(f"{name}-*-epochs"))]]
+    return [
+        (name, folder, *(json.loads((folder / file).read_text()) for file in ("all_results.json", "benchmark.json")))
+        for name, folder in folders
+        if (folder / "benchmark.json").exists()
+    ]
+
+
+def epochs_of(folder: Path) -> int:
+    return int(json.loads((folder / "job.json").read_text())["num_train_epochs"])
+
+
+def table(output: Path) -> str:
+    """What is finished, as Markdown."""
+    header = [
+        "row",
+        "mentions",
+        "epochs",
+        "token F1",
+        "reference",
+        "F1",
+        "MiB",
+        "p50 ms",
+        "202 padded ms",
+        "reference ms",
+    ]
+    lines = [header + ["minutes"], ["---"] * (len(header) + 1)]
+    for name, folder, results, benchmark in finished(output):
+        trained = json.loads((folder / "job.json").read_text())["do_train"]
+        student, row = benchmark["student"], ROWS[name]
+        lines.append(
+            [
+                name,
+                f"{results['train_mentions']:,}",
+                str(epochs_of(folder)) if trained else "given",
+                f"{results['eval_token_f1']:.4f}",
+                f"{row.token_f1:.4f}" if row.token_f1 else "",
+                f"{results['eval_f1']:.4f}",
+                f"{student['bytes_on_disk'] / 2**20:.1f}",
+                f"{student['batch_1']['p50_ms']:.2f}",
+                f"{student['padded_202']['mean_ms']:.2f}",
+                f"{row.milliseconds or ''}",
+                f"{float((folder / 'seconds.txt').read_text()) / 60:.1f}",
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def plot(output: Path) -> None:
+    """F1 against the words that the teacher labelled: augmented sentences, and as many unlabelled ones."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for label, rows, marker in (("augmented", AUGMENTED, "o"), ("unlabelled text", UNLABELED, "s")):
+        points = {}  # by the number of epochs
+        for name, folder, results, _ in finished(output):
+            if name in rows:
+                points.setdefault(epochs_of(folder), []).append((results["train_words"] / 1e6, results["eval_f1"]))
+        for epochs, line in points.items():
+            if len(line) > 1:
+                axes.plot(*zip(*sorted(line), strict=True), marker=marker, label=f"{label}, {epochs} epochs")
+    if axes.lines:
+        axes.set(xlabel="million words labelled by the teacher", ylabel="F1 on BC2GM devel")
+        axes.legend()
+        figure.savefig(output / "augmentation.png", dpi=150)
+    pyplot.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS)[:12], choices=ROWS, help="default: all twelve")
+    parser.add_argument("--epochs", type=int, help="train no longer than so many epochs")
+    parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
+    parser.add_argument("--teacher", help="a fine-tuned teacher, in place of that of the row `teacher`")
+    parser.add_argument("--output", type=Path, default="outputs/bc2gm")
+    given = sys.argv[1:]
+    cut = given.index("--") if "--" in given else len(given)
+    args = parser.parse_args(given[:cut])
+    for name in args.rows:
+        run_row(name, args, given[cut + 1 :])
+        (args.output / "table.md").write_text(table(args.output))
+        plot(args.output)
+    print(table(args.output))
+
+
+if __name__ == "__main__":
+    main()
