@@ -11,13 +11,20 @@ import argparse
 import gzip
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib
 import yaml
+
+matplotlib.use("Agg")
+from matplotlib import pyplot  # noqa: E402
+
+from hf_distill import augment, load_tsv  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,9 +71,6 @@ def folder_of(output: Path, name: str, epochs: int | None) -> Path:
 def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
     """Run one row to its end, adding up the seconds it takes, interruptions left out."""
     folder = folder_of(args.output, name, args.epochs)
-    if (folder / "benchmark.json").exists():
-        print(f"{folder}: done before", flush=True)
-        return
     teacher = args.teacher or folder_of(args.output, "teacher", args.epochs)
     flags = {
         "output_dir": folder,
@@ -86,39 +90,55 @@ def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
     config = ROOT / "configs" / "bc2gm" / f"{ROWS[name].config or name}.yaml"
     command = [sys.executable, ROOT / "run_distill.py", config]
     command += [part for flag, value in flags.items() for part in (f"--{flag}", value)]
+    command = [*map(str, command), *extra]
+    record = folder / "row.json"
+    row = json.loads(record.read_text()) if record.exists() else {"command": command[1:], "seconds": 0.0}
+    if row["command"] != command[1:]:
+        raise SystemExit(
+            f"{folder} was made by another command ({' '.join(row['command'])}): remove it, or use another."
+        )
+    if (folder / "benchmark.json").exists():
+        print(f"{folder}: done before", flush=True)
+        return
     print(f"{folder}: begins", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    clock = folder / "seconds.txt"
-    before = float(clock.read_text()) if clock.exists() else 0.0
-    start = time.monotonic()
-    with subprocess.Popen([*map(str, command), *extra]) as process:
+    before, start = row["seconds"], time.monotonic()
+    with subprocess.Popen(command) as process:
         while process.poll() is None:
             time.sleep(1)
-            clock.write_text(f"{before + time.monotonic() - start:.0f}")
+            write(record, json.dumps(row | {"seconds": before + time.monotonic() - start}))
     if process.returncode:
         raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
 
 
+def write(path: Path, text: str) -> None:
+    """A file that is there is whole."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
 def unlabeled_like(rounds: int, args: argparse.Namespace) -> Path:
     """The first unlabelled sentences, as many as so many rounds of augmentation make new ones."""
-    from hf_distill import augment, load_tsv
-
     path = args.output / f"unlabeled-{rounds}-rounds.txt.gz"
     if not path.exists():
         number = len(augment(load_tsv(str(args.data / "bc2gm" / "train.tsv"), "IOBES"), rounds))
         with open(args.data / "biomedical_unlabeled.txt", encoding="utf-8") as file:
             lines = list(itertools.islice(file, number))
         if len(lines) < number:
-            print(f"{number:,} sentences are asked for, the unlabelled data has {len(lines):,}.", flush=True)
+            raise SystemExit(f"{number:,} sentences are asked for, the unlabelled data has {len(lines):,}.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        with gzip.open(path, "wt", encoding="utf-8") as file:
+        with gzip.open(f"{path}.tmp", "wt", encoding="utf-8") as file:
             file.writelines(lines)
+        os.replace(f"{path}.tmp", path)
     return path
 
 
 def finished(output: Path) -> list[tuple[str, Path, dict, dict]]:
     """(row, folder, results, benchmark) of all that is finished, in the order of the tables."""
-    folders = [(name, folder) for name in ROWS for folder in [output / name, *sorted(output.glob(f"{name}-*-epochs"))]]
+    folders = [
+        (name, folder) for name in ROWS for folder in [output / name, *sorted(output.glob(f"{name}-[0-9]*-epochs"))]
+    ]
     return [
         (name, folder, *(json.loads((folder / file).read_text()) for file in ("all_results.json", "benchmark.json")))
         for name, folder in folders
@@ -147,7 +167,7 @@ def table(output: Path) -> str:
     lines = [header + ["minutes"], ["---"] * (len(header) + 1)]
     for name, folder, results, benchmark in finished(output):
         trained = json.loads((folder / "job.json").read_text())["do_train"]
-        student, row = benchmark["student"], ROWS[name]
+        student, row, record = benchmark["student"], ROWS[name], folder / "row.json"
         lines.append(
             [
                 name,
@@ -160,7 +180,7 @@ def table(output: Path) -> str:
                 f"{student['batch_1']['p50_ms']:.2f}",
                 f"{student['padded_202']['mean_ms']:.2f}",
                 f"{row.milliseconds or ''}",
-                f"{float((folder / 'seconds.txt').read_text()) / 60:.1f}",
+                f"{json.loads(record.read_text())['seconds'] / 60:.1f}" if record.exists() else "",
             ]
         )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
@@ -168,11 +188,6 @@ def table(output: Path) -> str:
 
 def plot(output: Path) -> None:
     """F1 against the words that the teacher labelled: augmented sentences, and as many unlabelled ones."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     for label, rows, marker in (("augmented", AUGMENTED, "o"), ("unlabelled text", UNLABELED, "s")):
         points = {}  # by the number of epochs
@@ -180,8 +195,7 @@ def plot(output: Path) -> None:
             if name in rows:
                 points.setdefault(epochs_of(folder), []).append((results["train_words"] / 1e6, results["eval_f1"]))
         for epochs, line in points.items():
-            if len(line) > 1:
-                axes.plot(*zip(*sorted(line), strict=True), marker=marker, label=f"{label}, {epochs} epochs")
+            axes.plot(*zip(*sorted(line), strict=True), marker=marker, label=f"{label}, {epochs} epochs")
     if axes.lines:
         axes.set(xlabel="million words labelled by the teacher", ylabel="F1 on BC2GM devel")
         axes.legend()

@@ -167,7 +167,15 @@ def test_rows_do_not_depend_on_processes_and_batches():
 
 def test_later_rounds_add_to_earlier_ones():
     data = tiny.corpus(100, seed=5)
-    assert len(augment(data, rounds=1)) < len(augment(data, rounds=3))
+    once, thrice = ({tuple(tokens) for tokens in augment(data, rounds=rounds)["tokens"]} for rounds in (1, 3))
+    assert once < thrice
+
+
+def test_any_seed_will_do():
+    data = tiny.corpus(50, seed=5)
+    made = {seed: rows_of(augment(data, seed=seed)) for seed in (0, -1, 2**63, 2**63 + 1, 2**64 - 2)}
+    assert len({str(rows) for rows in made.values()}) == 5
+    assert rows_of(augment(data, seed=2**64)) == made[0]
 
 
 def test_no_sentence_comes_twice():
@@ -187,6 +195,8 @@ def test_a_selected_and_a_loaded_corpus_give_the_same(tmp_path):
 def test_an_empty_sentence_is_no_trouble():
     data = of([["a", "b"], [], ["p53"], []], [["O", "O"], [], ["S-GENE"], []])
     assert written(augment(data, rounds=20, **ALONE["sis"])) == {"b/O a/O"}
+    assert written(augment(data, rounds=30, **ALONE["lwtr"])) == {"b/O a/O", "a/O a/O", "b/O b/O"}
+    assert len(augment(data, rounds=3, **ALONE["mr"])) == len(augment(of([[]], [[]]))) == len(augment(of([], []))) == 0
 
 
 def test_refusals():
@@ -199,3 +209,21 @@ def test_refusals():
         augment(data, 1, 0, 0, 0)
     with pytest.raises(ValueError, match="5 have no tags"):
         augment(tiny.corpus(5, labelled=False))
+    with pytest.raises(ValueError, match="tags must be text"):
+        augment(Dataset.from_dict({"tokens": [["a"]], "tags": [[0]]}))
+
+
+@pytest.mark.parametrize(
+    ("tags", "row"),
+    [
+        ([["S-GENE", "O"], ["O", "O"], ["O"]], 1),  # as many tags as tokens in all, but not in each sentence
+        ([["O", "O"], ["B-GENE"], ["E-GENE", "O"]], 1),  # a mention across sentences
+        ([["O", "S-GENE"], ["O"], ["E-GENE", "O"]], 2),
+        ([["B-GENE", "E-GENE"], ["O"], ["O", "B-GENE"]], 2),
+        ([["O", "I-GENE"], ["O"], ["O", "O"]], 0),  # IOB1
+        ([["B-GENE", "I-CHEMICAL"], ["O"], ["O", "O"]], 0),
+    ],
+)
+def test_faulty_rows_are_named(tags, row):
+    with pytest.raises(ValueError, match=f"row {row}: "):
+        augment(of([["a", "b"], ["c"], ["d", "e"]], tags))

@@ -250,6 +250,10 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
         ),
         ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name tinybert"),
         ("--dataset_name b --save_augmented c.tsv", "--save_augmented needs --augmentation_rounds"),
+        (
+            "--path_to_train a.tsv --path_to_val b.tsv --augmentation_rounds 1 --save_augmented ./a.tsv",
+            "--save_augmented would overwrite ./a.tsv",
+        ),
         ("--dataset_name b --augmentation_rounds 1 --lwtr_p 0 --mr_p 0 --sis_p 0", "needs a method"),
         ("--dataset_name b --teacher_checkpoint c.pt", "needs exactly one --teacher_model_name_or_path"),
     ],
@@ -260,7 +264,39 @@ def test_arguments_that_do_not_go_together(flags, message):
     assert message in str(refusal.value)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_configuration_parses(path):
-    model_args, data_args, args = parse_arguments([str(path)])
-    assert Path(args.output_dir).name == path.stem
+# The rows of the reference's tables: rounds of augmentation, hidden size, head, epochs, learning rate.
+ROWS = {
+    "labels-15k-linear": (0, 300, 0, 50, 1e-3),
+    "labels-15k": (0, 300, 256, 50, 1e-3),
+    "labels-262k": (6, 300, 256, 35, 1e-3),
+    "teacher": (0, None, 0, 80, 1e-5),
+    "bilstm-15k": (0, 300, 256, 50, 1e-3),
+    "bilstm-56k-linear": (1, 300, 0, 50, 1e-3),
+    "bilstm-56k": (1, 300, 256, 50, 1e-3),
+    "bilstm-56k-bert": (1, 300, 256, 30, 1e-3),
+    "bilstm-138k-hidden200": (3, 200, 256, 50, 1e-3),
+    "bilstm-138k": (3, 300, 256, 50, 1e-3),
+    "bilstm-262k": (6, 300, 256, 30, 1e-3),
+    "tinybert-262k": (6, None, 0, 30, 1e-3),
+}
+
+
+def test_the_configurations_of_the_references_rows():
+    paths = list((ROOT / "configs" / "bc2gm").glob("*.yaml"))
+    assert {path.stem for path in paths} == ROWS.keys()
+    for path in paths:
+        model, data, args = parse_arguments([str(path)])
+        rounds, hidden, head, epochs, rate = ROWS[path.stem]
+        assert (data.augmentation_rounds, model.hidden_size, model.classifier_size) == (rounds, hidden, head)
+        assert (args.num_train_epochs, args.learning_rate, args.weight_decay) == (epochs, rate, 0.01)
+        assert args.per_device_train_batch_size == 32 and args.measure_time
+        assert args.distillation == (not path.stem.startswith(("labels", "teacher")))
+        assert Path(args.output_dir).name == path.stem
+        assert model.embedding_type == ("bert" if path.stem == "bilstm-56k-bert" else "train")
+        assert (
+            model.model_name == {"t": "tinybert", "b": "bilstm", "l": "bilstm"}[path.stem[0]] or path.stem == "teacher"
+        )
+
+
+def test_the_quickstart_configuration_parses():
+    assert parse_arguments([str(ROOT / "configs" / "quickstart.yaml")])[2].output_dir == "outputs/quickstart"

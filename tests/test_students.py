@@ -76,6 +76,19 @@ def tokenizer():
     return tiny.wordpiece()
 
 
+def test_reading_by_hand_is_what_a_packed_lstm_gives():
+    """On a CPU each direction is run by itself; a GPU takes the packed sequence."""
+    torch.manual_seed(0)
+    config = BiLSTMConfig(vocab_size=9, embedding_size=6, hidden_size=5, num_hidden_layers=3, num_labels=2, dropout=0.0)
+    model = BiLSTMForTokenClassification(config)
+    lengths = torch.tensor([4, 7, 1, 7])
+    mask = (torch.arange(7) < lengths[:, None]).long()
+    states = torch.randn(4, 7, 6)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
+    expected = torch.nn.utils.rnn.pad_packed_sequence(model.lstm(packed)[0], batch_first=True)[0]
+    torch.testing.assert_close(model._read(states, mask) * mask[..., None], expected)
+
+
 @pytest.mark.parametrize("options", [{}, {"classifier_size": 5}, {"embedding_type": "bert"}, {"n_layers": 1}])
 def test_logits_do_not_depend_on_padding(tokenizer, options):
     student = build_student(bilstm_arguments(**options), tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()

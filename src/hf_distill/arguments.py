@@ -1,6 +1,7 @@
 """What a run can be told: dataclasses for `HfArgumentParser`, checked as soon as they are made."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from transformers import TrainingArguments
 from transformers.utils import logging
@@ -118,7 +119,8 @@ class DataArguments:
     tag_column: str = _option("ner_tags", "The Hub dataset's column of tags, as text or ClassLabel.")
     tag_scheme: str = _option("IOBES", "The tag scheme that the student learns.", choices=["IOB2", "IOBES"])
     drop_leaked: bool = _option(
-        False, "Drop from the training and unlabelled data every sentence that also stands in devel or test data."
+        False,
+        "Drop from the training, augmented and unlabelled data every sentence that also stands in devel or test data.",
     )
     augmentation_rounds: int = _option(
         0, "Rounds of augmentation; each makes a new sentence of every training sentence by each method below."
@@ -158,6 +160,12 @@ class DataArguments:
         )
         _check(
             not self.save_augmented or bool(self.augmentation_rounds), "--save_augmented needs --augmentation_rounds."
+        )
+        read = [self.path_to_train, self.path_to_val, self.path_to_test, *self.path_to_unlabeled]
+        _check(
+            not self.save_augmented
+            or Path(self.save_augmented).resolve() not in [Path(path).resolve() for path in read if path],
+            f"--save_augmented would overwrite {self.save_augmented}, which the run reads; choose another name.",
         )
         _check(
             self.max_seq_length is None or self.max_seq_length >= 16,

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from datasets import Dataset, Features, Value
 
 from .data import SENTENCES, hash_sentences, sentence_keys
+from .labels import transition_scores
 
 METHODS = ("lwtr", "mr", "sis")
 
@@ -53,7 +54,7 @@ def augment(
         The new sentences (`tokens` and `tags`), without those that equal a sentence of `dataset` or one another.
 
     Raises:
-        ValueError: an argument is out of its bounds, or a row has no tags.
+        ValueError: an argument is out of its bounds, a row has no tags, not as many as tokens, or invalid ones.
     """
     methods = dict(zip(METHODS, (lwtr_p, mr_p, sis_p), strict=True))
     for method, p in methods.items():
@@ -62,7 +63,11 @@ def augment(
     copies = rounds * sum(p > 0 for p in methods.values())
     if copies < 1:
         raise ValueError(f"augmentation needs at least one round, and a method with p above 0; got {rounds} rounds.")
+    if not len(dataset):
+        return dataset
     table = dataset.with_format("arrow")[:]
+    if dataset.features["tags"] != SENTENCES["tags"]:
+        raise ValueError(f"tags must be text, got {dataset.features['tags']}.")
     if table["tags"].null_count:
         raise ValueError(f"only labelled sentences can be augmented; {table['tags'].null_count} have no tags.")
     name = f"{AUGMENTER} {dataset._fingerprint} {rounds} {methods} {mr_across_types} {seed}"
@@ -89,7 +94,7 @@ class _Augmenter:
     """Augments Arrow batches. Tokens and tags are handled as numbers: their places in `vocabulary` and `tags`."""
 
     def __init__(self, table: pa.Table, rounds: int, methods: dict[str, float], across_types: bool, seed: int):
-        self.seed = seed
+        self.seed = seed % 2**64
         self.p = methods
         self.copies = [METHODS.index(name) for name, p in methods.items() if p > 0] * rounds
         self.vocabulary = _values(table["tokens"]).unique()
@@ -99,6 +104,7 @@ class _Augmenter:
         self.begins = np.array([name[:1] in "BS" for name in names], dtype=bool)
 
         tokens, tags, first = self._numbers(table)
+        self._check(table, names, tags, first)
         # The training tokens, sorted by tag.
         self.tokens = tokens[np.argsort(tags, kind="stable")]
         self.token_count = np.bincount(tags, minlength=len(names))
@@ -130,7 +136,7 @@ class _Augmenter:
         method = np.repeat(np.tile(np.array(self.copies, dtype=np.int8), len(first)), lengths)
         # Two random numbers of 32 bits for each token.
         draws = [
-            np.random.Philox(key=[self.seed, row]).random_raw(copies * length)
+            np.random.Philox(key=np.array([self.seed, row], dtype=np.uint64)).random_raw(copies * length)
             for row, length in zip(indices, lengths[::copies], strict=True)
         ]
         random = np.concatenate(draws)
@@ -170,6 +176,22 @@ class _Augmenter:
             "tags": pa.ListArray.from_arrays(offsets, self.tags.take(pa.array(tags))),
         }
         return pa.table({**columns, "key": pa.array(_short(hash_sentences(columns["tokens"])))})
+
+    def _check(self, table: pa.Table, names: list[str], tags: np.ndarray, first: np.ndarray) -> None:
+        """Refuse rows without as many tags as tokens, and invalid sequences."""
+        lengths = [pc.list_value_length(table[column]).to_numpy() for column in ("tokens", "tags")]
+        faulty = lengths[0] != lengths[1]
+        if len(tags) and not faulty.any():
+            start, step, end = (np.isfinite(scores) for scores in transition_scores(names))
+            row = np.repeat(np.arange(len(first)), lengths[0])
+            inside = row[1:] == row[:-1]
+            begins = np.append(start[tags[0]], np.where(inside, step[tags[:-1], tags[1:]], start[tags[1:]]))
+            ends = np.append(inside | end[tags[:-1]], end[tags[-1]])
+            faulty[row[~(begins & ends)]] = True
+        if faulty.any():
+            row = int(np.flatnonzero(faulty)[0])
+            tokens, sequence = table["tokens"][row].as_py(), table["tags"][row].as_py()
+            raise ValueError(f"row {row}: not one tag for each token, or no valid sequence: {tokens} {sequence}.")
 
     def _numbers(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All tokens and tags as numbers, and where each sentence begins among them."""

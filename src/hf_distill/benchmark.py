@@ -22,6 +22,7 @@ from .export import format_table, save_model
 
 BATCH_SIZES = {1: 200, 32: 512}  # sentences that are measured at each batch size
 REFERENCE_LENGTH, REFERENCE_REPEATS = 202, 50  # the reference pads every sentence to 202 subwords
+NO_GAIN = ("of it libraries", "standard deviation")  # lines of the table that are no merit
 BLOCK = 10  # batches that one model runs before it is another's turn
 
 # A model, its tokenizer, and subwords per window.
@@ -34,6 +35,7 @@ def measure(
     sentences: Sequence[Sequence[str]],
     device: torch.device,
     trust_remote_code: bool = False,
+    disable_tqdm: bool = False,
 ) -> dict:
     """Measure forward passes on tokenised batches, in turns, of what a user loads from the models' saved folders.
 
@@ -42,13 +44,15 @@ def measure(
         sentences: lists of words; an even sample of them is used.
         device: where the models run.
         trust_remote_code: passed to transformers when a model is loaded.
+        disable_tqdm: show no progress bar.
 
     Returns:
         `hardware`, `device`, `threads`, `dtype`, and by name: `parameters`, `bytes_on_disk` (the whole folder),
-        `peak_memory_bytes` (on a CPU that of a process which loads the model and runs one batch of 32, None where the
-        system does not tell; on a GPU what its tensors take), `batch_1` and `batch_32` (`p50_ms`, `p95_ms`,
-        `words_per_second`; batches of like length), and `padded_202` (`mean_ms`, `std_ms`): one sentence padded to
-        202 subwords, as the reference measures.
+        `peak_memory_bytes` (of a process that loads the model and runs the longest batch of 32) with
+        `libraries_memory_bytes` (what of it was there before the model), both None where the system does not tell; on
+        a GPU what the tensors take; `batch_1` and `batch_32` (`p50_ms`, `p95_ms`, `words_per_second`; sentences of
+        like length share a batch), and `padded_202` (`mean_ms`, `std_ms`): one sentence at a time, cut and padded to
+        202 subwords, or to the model's window where that is shorter, as the reference measures.
     """
     report: dict = {
         "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -63,14 +67,15 @@ def measure(
             for path, (model, tokenizer, _) in zip(paths, parts, strict=True):
                 save_model(model, tokenizer, path)
             files = [file for path in paths for file in path.rglob("*") if file.is_file()]
-            longest = [_encode(part, batches[32][-1]) for part in parts]
+            longest = [[tensor.cpu() for tensor in _encode(part, batches[32][-1])] for part in parts]
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
-                memory = process.submit(_peak_memory, *arguments).result()
+                before, peak = process.submit(_memory, *arguments).result()
             report[name] = {
                 "parameters": sum(model.num_parameters() for model, _, _ in parts),
                 "bytes_on_disk": sum(file.stat().st_size for file in files),
-                "peak_memory_bytes": memory,
+                "peak_memory_bytes": peak,
+                "libraries_memory_bytes": before,
             }
             loaded[name] = [
                 (_load(path, device, trust_remote_code), tokenizer, length)
@@ -81,7 +86,7 @@ def measure(
     rounds = {f"batch_{size}": groups for size, groups in batches.items()}
     rounds[f"padded_{REFERENCE_LENGTH}"] = _group(_sample(sentences, REFERENCE_REPEATS), 1)
     total = len(loaded) * sum(map(len, rounds.values()))
-    with tqdm(total=total, desc="Measuring", unit=" batches") as progress:
+    with tqdm(total=total, desc="Measuring", unit=" batches", disable=disable_tqdm) as progress:
         for name, groups in rounds.items():
             seconds = _time(loaded, groups, REFERENCE_LENGTH if name.startswith("padded") else 0, progress)
             words = sum(len(sentence) for group in groups for sentence in group)
@@ -101,12 +106,13 @@ def benchmark_table(report: Mapping) -> str:
     names = [name for name, figures in report.items() if isinstance(figures, Mapping)]
     lines = [("parameters (M)", "parameters", 1e6), ("on disk (MiB)", "bytes_on_disk", 2**20)]
     lines += [("peak memory (MiB)", "peak_memory_bytes", 2**20)]
+    lines += [("of it libraries", "libraries_memory_bytes", 2**20)]
     for size in BATCH_SIZES:
         lines += [(f"batch {size}: p50 (ms)", f"batch_{size} p50_ms", 1), ("p95 (ms)", f"batch_{size} p95_ms", 1)]
         lines += [("words per second", f"batch_{size} words_per_second", 1)]
     padded = f"padded_{REFERENCE_LENGTH}"
     lines += [(f"{REFERENCE_LENGTH} padded subwords: mean (ms)", f"{padded} mean_ms", 1)]
-    lines += [("standard deviation (ms)", f"{padded} std_ms", 1)]
+    lines += [("standard deviation", f"{padded} std_ms", 1)]
     rows = []
     for title, path, unit in lines:
         values = []
@@ -117,8 +123,8 @@ def benchmark_table(report: Mapping) -> str:
             values.append(float("nan") if value is None else value / unit)
         row = [title, *(f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values)]
         if len(values) == 2:
-            gain = values[1] / values[0] if "second" in title else values[0] / values[1]
-            row.append("" if "deviation" in title else f"{gain:.2f} x")
+            better, other = values if "second" not in title else values[::-1]
+            row.append("" if title in NO_GAIN or not other else f"{better / other:.2f} x")
         rows.append(row)
     where = f"Forward passes in {report['dtype']} on {report['hardware']}, {report['threads']} thread(s):"
     return f"{where}\n{format_table(['', *names, *(['gain'] if len(names) == 2 else [])], rows)}"
@@ -135,14 +141,17 @@ def _group(sentences: Sequence[Sequence[str]], size: int) -> list[Sequence[Seque
 
 
 def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 0) -> Inputs:
-    """`input_ids` and `attention_mask` of the sentences' windows, padded to the longest, or to `length` subwords."""
+    """`input_ids` and `attention_mask` of the sentences' windows, padded to the longest.
+
+    With a `length`, of each sentence the first window of so many subwords, padded to them.
+    """
     model, tokenizer, max_length = subject
-    windows = [window.input_ids for cut in make_windows(tokenizer, sentences, max_length) for window in cut]
-    missing = max(0, min(length, max_length) - max(map(len, windows)))
-    input_ids = torch.nn.functional.pad(
-        pad(windows, tokenizer.pad_token_id), (0, missing), value=tokenizer.pad_token_id
-    )
-    attention_mask = torch.nn.functional.pad(pad([[1] * len(window) for window in windows]), (0, missing))
+    width = min(length or max_length, max_length)
+    windows = [cut[:1] if length else cut for cut in make_windows(tokenizer, sentences, width)]
+    ids = [window.input_ids for cut in windows for window in cut]
+    longest = width if length else max(map(len, ids))
+    input_ids = pad([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in ids])
+    attention_mask = pad([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
     return input_ids.to(model.device), attention_mask.to(model.device)
 
 
@@ -173,23 +182,30 @@ def _time(
 
 
 def _synchronise(parts: Sequence[Subject]) -> None:
-    if parts[0][0].device.type == "cuda":
-        torch.cuda.synchronize()
+    if parts[0][0].device.type != "cpu":
+        torch.accelerator.synchronize()
 
 
 @torch.inference_mode()
-def _peak_memory(
+def _memory(
     paths: Sequence[Path], inputs: Sequence[Inputs], device: torch.device, threads: int, trust_remote_code: bool
-) -> int | None:
-    """Load the models, run one batch, and tell the most memory that this took. To be run in a process of its own."""
+) -> tuple[int | None, int | None]:
+    """The most memory in use before and after loading the models and running one batch, in a process of its own."""
     torch.set_num_threads(threads)
+    before = _peak(device)
     loaded = [_load(path, device, trust_remote_code) for path in paths]
     for model, (input_ids, attention_mask) in zip(loaded, inputs, strict=True):
         model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device))
+    return before, _peak(device)
+
+
+def _peak(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")  # getrusage would count what the parent process had in use
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text()).group(1)) if status.exists() else None
+    # Linux alone tells it for the process itself; getrusage would count what the parent process had in use.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    return 1024 * int(found.group(1)) if found else None
 
 
 def _processor() -> str:

@@ -21,7 +21,16 @@ from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .parsing import parse_arguments
 from .signals import SignalStore
-from .stages import load_corpora, load_encoder, load_teachers, make_stores, train_student, train_teacher, training_text
+from .stages import (
+    load_corpora,
+    load_encoder,
+    load_teachers,
+    make_stores,
+    train_student,
+    train_teacher,
+    training_text,
+    write_augmented,
+)
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
@@ -57,6 +66,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     if args.do_train or not args.do_train_teacher:
         with PartialState().main_process_first():
             claim_folder(args.output_dir, describe_job([model_args, data_args, args], corpora, fingerprints))
+    if data_args.save_augmented:
+        write_augmented(data_args, corpora)
     for teacher in teachers:
         teacher.model.to(args.device)
     tell(summary(corpora, tags, args))
@@ -117,6 +128,8 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
         )
+    if args.measure_time and args.do_train_teacher and not args.do_train:
+        raise UserError("--measure_time measures a student, and --do_train 0 stops before there is one.")
     if PartialState().is_main_process:
         logging.set_verbosity_warning()
     else:

@@ -29,10 +29,12 @@ def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
         columns: of each sentence what stands in this column for its words, such as tokens, then tags.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    temporary = Path(f"{path}.tmp-{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for sentence in zip(*columns, strict=True):
             file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))
             file.write("\n")
+    os.replace(temporary, path)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -19,7 +19,8 @@ JOB_NAME = "job.json"
 # corpora and teachers enter by content, not by path.
 NOT_THE_JOB = frozenset(
     """
-    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled save_augmented dataset_name
+    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled save_augmented
+    lwtr_p mr_p sis_p mr_across_types dataset_name
     dataset_config_name token_column tag_column teacher_model_name_or_path teacher_checkpoint do_eval do_predict
     log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step disable_tqdm
     report_to run_name project save_total_limit resume_from_checkpoint dataloader_num_workers
@@ -44,7 +45,8 @@ def describe_job(arguments: Iterable, corpora: Mapping[str, Dataset], teachers: 
     for name, dataset in corpora.items():
         digest = hashlib.sha256(b"".join(sentence_keys(dataset)))
         for batch in dataset.with_format("arrow").iter(10_000):
-            digest.update("\n".join(pc.binary_join(batch["tags"], " ").fill_null("").to_pylist()).encode())
+            tags = pc.binary_join(batch["tags"], " ").fill_null("").to_pylist()
+            digest.update("".join(f"{sequence}\n" for sequence in tags).encode())
         job[f"{name} data"] = digest.hexdigest()[:16]
     job["teacher"] = [fingerprint[:16] for fingerprint in teachers]
     return json.loads(json.dumps(job, default=str))

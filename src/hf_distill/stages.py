@@ -72,10 +72,14 @@ def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
             logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({what}).")
         if leaked and args.drop_leaked:
             corpora[name] = corpora[name].select(sorted(set(range(len(corpora[name]))) - set(leaked)))
-    if args.save_augmented and PartialState().is_main_process:
-        both = concatenate_datasets([corpora["train"], corpora["augmented"]])
-        write_columns(args.save_augmented, both["tokens"], both["tags"])
     return corpora
+
+
+def write_augmented(args: DataArguments, corpora: Mapping[str, Dataset]) -> None:
+    """Write the training corpus and its augmented sentences to `args.save_augmented` (main process alone)."""
+    if PartialState().is_main_process:
+        text = training_text(corpora, unlabeled=False)
+        write_columns(args.save_augmented, text["tokens"], text["tags"])
 
 
 def load_teachers(args: ModelArguments, data_args: DataArguments, tags: Sequence[str]) -> list[Teacher]:
