@@ -3,6 +3,7 @@ import json
 import pytest
 from datasets import Dataset
 
+from hf_distill.cli import prepare
 from hf_distill.data import SENTENCES
 from hf_distill.job import JOB_NAME, claim_folder, describe_job
 from hf_distill.labels import UserError
@@ -20,6 +21,7 @@ def corpora(tokens=TOKENS, tags=TAGS):
 
 def job(*flags, data=None, teachers=("ab" * 32,)):
     arguments = parse_arguments(["--path_to_train", "train.tsv", "--path_to_val", "val.tsv", *flags])
+    prepare(arguments[0], arguments[2])
     return describe_job(arguments, data or corpora(), teachers)
 
 

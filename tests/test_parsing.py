@@ -185,10 +185,20 @@ def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
 def test_defaults():
     model, data, training = parse_arguments(DATA)
     assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, "IOBES")
+    prepare(model, training)
     assert (training.learning_rate, training.per_device_train_batch_size) == (1e-3, 32)
     assert training.lr_scheduler_type == "linear"
     assert (training.label_smoothing_factor, training.alpha, training.min_teacher_f1) == (0.1, 0, 0.1)
     assert training.metric_for_best_model == "f1" and training.greater_is_better
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"), [("", 1e-3), ("--model_name tinybert", 3e-4), ("--model_name tinybert --lr_params 1e-5", 1e-5)]
+)
+def test_each_student_has_its_learning_rate(flags, rate):
+    model, _, training = parse_arguments([*DATA, *flags.split()])
+    prepare(model, training)
+    assert training.learning_rate == rate
 
 
 @pytest.mark.parametrize(
@@ -277,7 +287,7 @@ ROWS = {
     "bilstm-138k-hidden200": (3, 200, 256, 50, 1e-3),
     "bilstm-138k": (3, 300, 256, 50, 1e-3),
     "bilstm-262k": (6, 300, 256, 30, 1e-3),
-    "tinybert-262k": (6, None, 0, 30, 1e-3),
+    "tinybert-262k": (6, None, 0, 30, 3e-4),
 }
 
 

@@ -12,7 +12,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers.utils import logging
 
-from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import evaluate_student, evaluate_teachers, measure_time, save_results
@@ -119,6 +119,8 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
     """Settle what depends on both groups of arguments, and the number of threads."""
     if not args.output_dir:
         args.output_dir = str(Path("outputs") / "-".join(filter(None, [model_args.model_name, args.comment])))
+    if args.learning_rate is None:
+        args.learning_rate = LEARNING_RATES[model_args.model_name]
     for name in ("embedding", "hidden", "attention"):
         if getattr(args, f"{name}_loss_weight") is None:
             setattr(args, f"{name}_loss_weight", 1.0 if model_args.model_name == "tinybert" else 0.0)

@@ -13,7 +13,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from . import losses
 from .alignment import gather_words, join_windows
-from .arguments import DistillationArguments
+from .arguments import LEARNING_RATES, DistillationArguments
 from .batching import DistillationCollator, EpochSampler
 from .labels import UserError, model_tags
 from .metrics import score
@@ -76,6 +76,8 @@ class DistillationTrainer(Trainer):
         **kwargs,
     ):
         check_processes(args)
+        if args.learning_rate is None:
+            args.learning_rate = LEARNING_RATES.get(model.config.model_type, LEARNING_RATES["auto"])
         self.teacher = teacher
         self.tags = model_tags(model.config)
         # Loss terms by weight; the logit and hard-label terms are always there.
