@@ -159,7 +159,7 @@ def table(output: Path) -> str:
         "token F1",
         "reference",
         "F1",
-        "MiB",
+        "MiB on disk",
         "p50 ms",
         "202 padded ms",
         "reference ms",
