@@ -87,6 +87,9 @@ def test_reading_by_hand_is_what_a_packed_lstm_gives():
     packed = torch.nn.utils.rnn.pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
     expected = torch.nn.utils.rnn.pad_packed_sequence(model.lstm(packed)[0], batch_first=True)[0]
     torch.testing.assert_close(model._read(states, mask) * mask[..., None], expected)
+    wider = torch.nn.functional.pad(mask, (0, 3))
+    read = model._read(torch.nn.functional.pad(states, (0, 0, 0, 3)), wider)
+    torch.testing.assert_close(read * wider[..., None], torch.nn.functional.pad(expected, (0, 0, 0, 3)))
 
 
 @pytest.mark.parametrize("options", [{}, {"classifier_size": 5}, {"embedding_type": "bert"}, {"n_layers": 1}])

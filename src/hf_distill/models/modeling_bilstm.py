@@ -67,9 +67,11 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]
         # On a CPU a packed sequence is 2 to 5 times slower as soon as the lengths of a batch differ. So each direction
-        # reads a sentence from its own end, and padding comes after all that is real.
+        # reads a sentence from its own end, and padding comes after all that is real, up to the longest sentence.
         lengths = attention_mask.sum(1, keepdim=True)
-        places = torch.arange(states.shape[1], device=states.device)[None]
+        width, longest = states.shape[1], int(lengths.max().clamp(min=1))
+        states = states[:, :longest]
+        places = torch.arange(longest)[None]
         mirror = torch.where(places < lengths, lengths - 1 - places, places)[..., None]
         for layer in range(self.config.num_hidden_layers):
             if layer:
@@ -77,7 +79,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             mirrored = states.gather(1, mirror.expand_as(states))
             ahead, back = self._run(states, f"l{layer}"), self._run(mirrored, f"l{layer}_reverse")
             states = torch.cat([ahead, back.gather(1, mirror.expand_as(back))], dim=-1)
-        return states
+        return nn.functional.pad(states, (0, 0, 0, width - longest))
 
     def _run(self, states: Tensor, direction: str) -> Tensor:
         """One direction of one layer."""
