@@ -235,25 +235,26 @@ def pad(rows: Sequence[Sequence], value: float = 0, dtype: torch.dtype = torch.l
     )
 
 
-def join_windows(values: np.ndarray, labels: np.ndarray, sentences: Sequence[int]) -> list[np.ndarray]:
+def window_order(windows: Dataset) -> np.ndarray:
+    """The order that puts rows of `encode_dataset` back sentence by sentence."""
+    return np.lexsort((windows["first_word"][:], windows["sentence"][:]))
+
+
+def join_windows(values: np.ndarray, labels: np.ndarray, windows: Dataset) -> list[np.ndarray]:
     """Put the words of each sentence's windows together again.
 
     Args:
         values: [windows, words, ...], what to join.
         labels: [windows, words], -100 where there is no word.
-        sentences: [windows], the sentence that each window is of; windows of one sentence follow one another.
+        windows: their rows of `encode_dataset`, in any order.
 
     Returns:
-        One array [words, ...] per sentence.
+        One array [words, ...] per sentence, in the order of the sentences.
     """
-    joined: list[list[np.ndarray]] = []
-    last = None
-    for value, label, sentence in zip(values, labels, sentences, strict=True):
-        if sentence != last:
-            joined.append([])
-            last = sentence
-        joined[-1].append(value[label != -100])
-    return [np.concatenate(parts) for parts in joined]
+    order = window_order(windows)
+    begins = np.flatnonzero(np.diff(np.asarray(windows["sentence"][:])[order], prepend=-1))
+    parts = [values[row][labels[row] != -100] for row in order]
+    return [np.concatenate(parts[first:last]) for first, last in zip(begins, [*begins[1:], len(parts)], strict=True)]
 
 
 @torch.no_grad()

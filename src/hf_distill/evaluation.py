@@ -64,9 +64,10 @@ def evaluate_student(
             continue
         with PartialState().main_process_first():
             encoded = encode_dataset(corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces)
+            encoded = encoded.sort("length", reverse=True)  # little padding
         output = trainer.predict(encoded, metric_key_prefix=name)
         metrics |= output.metrics
-        logits = join_windows(output.predictions, output.label_ids, encoded["sentence"])
+        logits = join_windows(output.predictions, output.label_ids, encoded)
         predictions[name] = decode(logits, trainer.tags)
     return metrics, predictions
 

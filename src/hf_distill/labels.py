@@ -172,22 +172,29 @@ def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> lis
         One list of label ids per sentence.
     """
     start, step, end = transition_scores(tags)
-    decoded = []
-    for scores in logits:
-        if not len(scores):
-            decoded.append([])
+    decoded: list[list[int]] = [[] for _ in logits]
+    # Sentences of one length are decoded together.
+    by_length: dict[int, list[int]] = {}
+    for number, scores in enumerate(logits):
+        by_length.setdefault(len(scores), []).append(number)
+    for words, numbers in by_length.items():
+        if not words:
             continue
         # Normalising each word's scores would shift all paths alike, so raw logits do.
-        best = start + scores[0]
+        scores = np.stack([logits[number] for number in numbers])
+        best = start + scores[:, 0]
         back = np.zeros(scores.shape, dtype=np.int64)
-        for word in range(1, len(scores)):
-            paths = best[:, None] + step
-            back[word] = paths.argmax(axis=0)
-            best = paths.max(axis=0) + scores[word]
-        path = [int((best + end).argmax())]
-        for word in range(len(scores) - 1, 0, -1):
-            path.append(int(back[word][path[-1]]))
-        decoded.append(path[::-1])
+        for word in range(1, words):
+            paths = best[:, :, None] + step
+            back[:, word] = paths.argmax(axis=1)
+            best = paths.max(axis=1) + scores[:, word]
+        path = np.zeros(scores.shape[:2], dtype=np.int64)
+        path[:, -1] = (best + end).argmax(axis=1)
+        rows = np.arange(len(numbers))
+        for word in range(words - 1, 0, -1):
+            path[:, word - 1] = back[rows, word, path[:, word]]
+        for number, labels in zip(numbers, path.tolist(), strict=True):
+            decoded[number] = labels
     return decoded
 
 

@@ -214,6 +214,7 @@ def _train(
         max_length = teacher.max_length = min(max_length, teacher.max_length)
     with PartialState().main_process_first():
         evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
+        evaluation = evaluation.sort("length", reverse=True)  # little padding
         train = None
         if training:
             text = training_text(corpora, args.distillation)

@@ -12,7 +12,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from . import losses
-from .alignment import gather_words, join_windows
+from .alignment import gather_words, join_windows, window_order
 from .arguments import LEARNING_RATES, DistillationArguments
 from .batching import DistillationCollator, EpochSampler
 from .labels import UserError, model_tags
@@ -144,7 +144,7 @@ class DistillationTrainer(Trainer):
         return EpochSampler(self, self.train_dataset["length"][:], step)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
-        return SequentialSampler(eval_dataset)  # so that windows can be put together again
+        return SequentialSampler(eval_dataset)  # metrics need to know the order
 
     # Loss
 
@@ -274,11 +274,14 @@ class DistillationTrainer(Trainer):
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated["sentence"])
-        gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated["sentence"])
+        logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated)
+        gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated)
         references = [[self.tags[label] for label in labels] for labels in gold]
-        # Only their order by word matters to the score, not where one sentence ends.
-        pieces = self._evaluated["pieces"] if "pieces" in self._evaluated.column_names else None
+        pieces = None
+        if "pieces" in self._evaluated.column_names:
+            # Only their order by word matters to the score, not where one sentence ends.
+            counts = self._evaluated["pieces"][:]
+            pieces = [counts[row] for row in window_order(self._evaluated)]
         return score(logits, references, self.tags, pieces)
 
     # Checkpoints: the student as users load it, and the training-only parts in a file of their own

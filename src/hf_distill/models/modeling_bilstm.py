@@ -10,6 +10,20 @@ from transformers.models.bert.modeling_bert import BertEmbeddings
 from .configuration_bilstm import BiLSTMConfig
 
 
+class Dropout(nn.Dropout):
+    """`nn.Dropout`, several times faster on a CPU, where drawing its mask took a fifth of a training step."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or states.device.type != "cpu":
+            return super().forward(states)
+        # 16 random bits decide on an element; the generator, which knows no threads, gives 64 at a time.
+        number = states.numel()
+        bits = torch.empty(-(-number // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:number]
+        dropped = min(round(self.p * 2**16), 2**16 - 1)
+        keep = (bits >= dropped - 2**15).view_as(states)
+        return states * keep * (2**16 / (2**16 - dropped))
+
+
 class BiLSTMForTokenClassification(PreTrainedModel):
     """Embeddings, a stacked bidirectional LSTM, and a linear or two-layer head."""
 
@@ -30,13 +44,13 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             bidirectional=True,
             batch_first=True,
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         width = 2 * config.hidden_size
         if config.classifier_size:
             self.classifier = nn.Sequential(
                 nn.Linear(width, config.classifier_size),
                 nn.ReLU(),
-                nn.Dropout(config.dropout),
+                Dropout(config.dropout),
                 nn.Linear(config.classifier_size, config.num_labels),
             )
         else:
