@@ -45,7 +45,7 @@ def test_an_iobes_teacher_teaches_iob2_exactly(tmp_path, tokenizer):
     probability = np.exp(iobes) / np.exp(iobes).sum(-1, keepdims=True)
     merged = np.exp(iob2) / np.exp(iob2).sum(-1, keepdims=True)
     np.testing.assert_allclose(merged, np.stack([probability[:, 0], probability[:, [1, 4]].sum(-1),
-                                                 probability[:, [2, 3]].sum(-1)], -1), atol=1e-6)  # fmt: skip
+                                                 probability[:, [2, 3]].sum(-1)], -1), atol=1e-5)  # fmt: skip
 
 
 def test_a_bare_state_dict_with_the_reference_head(tmp_path, tokenizer):
@@ -120,10 +120,10 @@ def test_signals_are_computed_once_per_distinct_sentence(tmp_path, tokenizer):
     doubled = text.select([*range(30), *range(30)])
     store = SignalStore([teacher], doubled, tmp_path)
     distinct = len({tuple(words) for words in text["tokens"]})
-    assert len(store.missing) == len(store.compute()) == distinct
+    assert len(store.missing) == len(store.compute()[0]) == distinct
     expected = teacher.predict(doubled["tokens"])
     for stored, live in zip(store.read(), expected, strict=True):
-        np.testing.assert_allclose(stored, live, atol=1e-6)
+        np.testing.assert_allclose(stored, live, atol=1e-5)
     assert not list(tmp_path.rglob("*.tmp*"))
 
 
@@ -138,10 +138,19 @@ def test_a_second_run_reads_what_the_first_wrote(tmp_path, tokenizer):
     again.compute()
     assert shard.stat().st_mtime_ns == written
     shard.unlink()
-    assert len(again.missing) == len(again.sentences)
+    assert len(again.missing) == len({tuple(words) for words in text["tokens"]})
 
 
-@pytest.mark.parametrize("change", ["weights", "sentences", "window", "labels", "format"])
+def test_another_corpus_reads_what_it_shares(tmp_path, tokenizer):
+    teacher, text = tiny.teacher(tokenizer), tiny.corpus(60, seed=1, longest=40)
+    SignalStore([teacher], text.select(range(20)), tmp_path).compute()
+    store = SignalStore([teacher], text.select([*range(59, 9, -1), 3]), tmp_path)
+    assert len(store.missing) == 40
+    for stored, live in zip(store.read(), teacher.predict(store.dataset["tokens"]), strict=True):
+        np.testing.assert_allclose(stored, live, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["weights", "window", "labels", "format"])
 def test_whatever_decides_the_signals_names_them(tmp_path, tokenizer, change):
     text = tiny.corpus(20, seed=1)
     teacher, other = tiny.teacher(tokenizer), tiny.teacher(tokenizer, seed=int(change == "weights"))
@@ -149,8 +158,7 @@ def test_whatever_decides_the_signals_names_them(tmp_path, tokenizer, change):
         other.max_length = 32
     if change == "labels":
         other.mapping = [[1], [0], [2], [3], [4]]
-    changed = tiny.corpus(20, seed=2) if change == "sentences" else text
-    stores = SignalStore([teacher], text, tmp_path), SignalStore([other], changed, tmp_path, bf16=change == "format")
+    stores = SignalStore([teacher], text, tmp_path), SignalStore([other], text, tmp_path, bf16=change == "format")
     assert stores[0].folder != stores[1].folder
 
 
@@ -160,9 +168,9 @@ def test_shards_put_together_again(tmp_path, tokenizer, monkeypatch):
     teacher, text = tiny.teacher(tokenizer), tiny.corpus(40, seed=4)
     store = SignalStore([teacher], text, tmp_path)
     attached = store.attach(encode_dataset(text, tokenizer, 64, tiny.TAGS))
-    assert len(list(store.folder.iterdir())) == -(-len(store.sentences) // 7)
+    assert len(list(store.folder.iterdir())) == -(-len({tuple(words) for words in text["tokens"]}) // 7)
     for row, expected in zip(attached, teacher.predict(text["tokens"]), strict=True):
-        np.testing.assert_allclose(row["teacher_logits"], expected, atol=1e-6)
+        np.testing.assert_allclose(row["teacher_logits"], expected, atol=1e-5)
 
 
 def test_several_teachers_are_averaged(tmp_path, tokenizer):
@@ -170,4 +178,4 @@ def test_several_teachers_are_averaged(tmp_path, tokenizer):
     text = tiny.corpus(10, seed=1)
     answers = [teacher.predict(text["tokens"]) for teacher in teachers]
     for stored, one, two in zip(SignalStore(teachers, text, tmp_path).read(), *answers, strict=True):
-        np.testing.assert_allclose(stored, (one + two) / 2, atol=1e-6)
+        np.testing.assert_allclose(stored, (one + two) / 2, atol=1e-5)

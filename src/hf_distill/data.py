@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
@@ -249,22 +250,23 @@ def known_types(dataset: Dataset) -> list[str]:
     return sorted({tag[2:] for tags in dataset["tags"] if tags for tag in tags if tag != "O"})
 
 
-def hash_sentences(tokens: pa.ListArray | pa.ChunkedArray) -> list[bytes]:
+def hash_sentences(tokens: pa.ListArray | pa.ChunkedArray) -> np.ndarray:
     """16 bytes that stand for each sentence: equal for equal sentences, and for no others in practice."""
     joined = pc.binary_join(tokens, "\t").cast(pa.binary())
-    return [hashlib.blake2b(text, digest_size=16).digest() for text in joined.to_pylist()]
+    digests = [hashlib.blake2b(text, digest_size=16).digest() for text in joined.to_pylist()]
+    return np.frombuffer(b"".join(digests), dtype="S16")
 
 
-def sentence_keys(dataset: Dataset) -> list[bytes]:
+def sentence_keys(dataset: Dataset) -> np.ndarray:
     """`hash_sentences` of every row, in order."""
     batches = dataset.select_columns(["tokens"]).with_format("arrow").iter(10_000)
-    return [key for batch in batches for key in hash_sentences(batch["tokens"])]
+    return np.concatenate([np.array([], dtype="S16"), *(hash_sentences(batch["tokens"]) for batch in batches)])
 
 
 def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> list[int]:
     """Rows of `dataset` whose sentence also stands in one of the evaluation datasets."""
-    held_out = {key for held in evaluation for key in sentence_keys(held)}
-    return [index for index, key in enumerate(sentence_keys(dataset)) if key in held_out]
+    held_out = np.concatenate([sentence_keys(held) for held in evaluation])
+    return np.flatnonzero(np.isin(sentence_keys(dataset), held_out)).tolist()
 
 
 def mention_counts(dataset: Dataset) -> dict[str, int]:

@@ -43,7 +43,7 @@ def describe_job(arguments: Iterable, corpora: Mapping[str, Dataset], teachers: 
     }
     job = {name: value.value if isinstance(value, Enum) else value for name, value in job.items()}
     for name, dataset in corpora.items():
-        digest = hashlib.sha256(b"".join(sentence_keys(dataset)))
+        digest = hashlib.sha256(sentence_keys(dataset).tobytes())
         for batch in dataset.with_format("arrow").iter(10_000):
             tags = pc.binary_join(batch["tags"], " ").fill_null("").to_pylist()
             digest.update("".join(f"{sequence}\n" for sequence in tags).encode())

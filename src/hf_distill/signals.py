@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from accelerate import PartialState
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
@@ -20,72 +21,68 @@ SHARD_SENTENCES = 2048
 
 
 class SignalStore:
-    """Word logits of the teachers (averaged), kept on disk, one row per distinct sentence.
+    """Word logits of the teachers (averaged), kept on disk by sentence, for every corpus that holds it.
 
-    The folder's name is a digest of what the teachers are (weights, tokenizer, windows, label map), of the sentences
-    and of the number format. Shards are written under a temporary name and renamed, so a shard that is there is whole;
-    each is computed by one process only, and a later run reads what an earlier one wrote.
+    The folder's name is a digest of what the teachers are (weights, tokenizer, windows, label map) and of the number
+    format. Each shard in it holds sentences' keys and logits; it is written under a temporary name and renamed, so a
+    shard that is there is whole. Each sentence is labelled by one process only, and a later run, or another corpus,
+    reads what an earlier one wrote.
     """
 
     def __init__(self, teachers: Sequence[Teacher], dataset: Dataset, folder: str | Path, bf16: bool = False):
-        """Find the distinct sentences of `dataset` (column `tokens`); nothing is computed yet."""
+        """Take a dataset with the column `tokens`; nothing is computed yet."""
         self.teachers = list(teachers)
+        self.dataset = dataset.select_columns(["tokens"])
         self.bf16 = bf16
-        position: dict[bytes, int] = {}
-        # The row of the store for each row of the dataset.
-        self.rows = [position.setdefault(key, len(position)) for key in sentence_keys(dataset)]
-        first = np.unique(self.rows, return_index=True)[1]
-        self.sentences = dataset.select_columns(["tokens"]).select(first)
+        self.keys = sentence_keys(dataset)
         digest = hashlib.sha256(b"float32 bf16" if bf16 else b"float32")
         for teacher in self.teachers:
             digest.update(teacher.fingerprint().encode())
-        for key in position:
-            digest.update(key)
         self.folder = Path(folder) / digest.hexdigest()[:32]
 
-    def _shards(self) -> list[Path]:
-        number = -(-len(self.sentences) // SHARD_SENTENCES)
-        return [self.folder / f"shard-{index:05d}-of-{number:05d}.arrow" for index in range(number)]
+    def _open(self) -> tuple[Dataset | None, np.ndarray]:
+        """All shards as one dataset (memory-mapped), and the keys of its rows."""
+        shards = [Dataset.from_file(str(path)) for path in sorted(self.folder.glob("*.arrow"))]
+        if not shards:
+            return None, np.array([], dtype=self.keys.dtype)
+        signals = concatenate_datasets(shards).with_format("arrow")
+        keys = signals.select_columns(["key"])[:]["key"].to_pylist()
+        return signals, np.frombuffer(b"".join(keys), dtype=self.keys.dtype)
+
+    def _missing(self) -> np.ndarray:
+        first = np.unique(self.keys, return_index=True)[1]
+        return np.sort(first[~np.isin(self.keys[first], self._open()[1])])
 
     @property
     def missing(self) -> Dataset:
-        """The distinct sentences that no shard on disk covers."""
-        parts = [self._slice(index) for index, path in enumerate(self._shards()) if not path.exists()]
-        return concatenate_datasets(parts) if parts else self.sentences.select([])
+        """The distinct sentences that no shard on disk holds."""
+        return self.dataset.select(self._missing())
 
-    def _slice(self, shard: int) -> Dataset:
-        start = shard * SHARD_SENTENCES
-        return self.sentences.select(range(start, min(start + SHARD_SENTENCES, len(self.sentences))))
-
-    def compute(self) -> Dataset:
-        """Compute the shards that are missing, shared out over the processes, and open them all.
+    def compute(self) -> tuple[Dataset, np.ndarray]:
+        """Label what is missing, shared out over the processes, and open all shards.
 
         Returns:
-            A dataset with a column `teacher_logits` ([words, labels] per distinct sentence).
+            A dataset in Arrow format with a column `teacher_logits` ([words, labels] per sentence), and for each row of
+            the store's dataset its row there.
         """
         state = PartialState()
         self.folder.mkdir(parents=True, exist_ok=True)
-        mine = [
-            (shard, path)
-            for shard, path in enumerate(self._shards())
-            if shard % state.num_processes == state.process_index and not path.exists()
-        ]
-        words = tqdm(
-            total=sum(len(self._slice(shard)) for shard, _ in mine),
-            desc="Teacher",
-            unit=" sentences",
-            disable=not mine or not state.is_local_main_process,
-        )
-        for shard, path in mine:
-            part = self._slice(shard)
-            written = []
-            for start in range(0, len(part), 1024):
-                written += self._label(part[start : start + 1024]["tokens"])
-                words.update(min(1024, len(part) - start))
-            _write_shard(path, written)
-        words.close()
+        missing = self._missing()
+        state.wait_for_everyone()  # nobody writes before all have looked
+        parts = [missing[start : start + SHARD_SENTENCES] for start in range(0, len(missing), SHARD_SENTENCES)]
+        mine = parts[state.process_index :: state.num_processes]
+        hidden = not mine or not state.is_local_main_process
+        with tqdm(total=sum(map(len, mine)), desc="Teacher", unit=" sentences", disable=hidden) as progress:
+            for rows in mine:
+                written = []
+                for start in range(0, len(rows), 1024):
+                    written += self._label(self.dataset[rows[start : start + 1024]]["tokens"])
+                    progress.update(len(rows[start : start + 1024]))
+                _write_shard(self.folder, self.keys[rows], written)
         state.wait_for_everyone()
-        return concatenate_datasets([Dataset.from_file(str(path)) for path in self._shards()])
+        signals, keys = self._open()
+        order = np.argsort(keys)
+        return signals, order[np.searchsorted(keys, self.keys, sorter=order)]
 
     def _label(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
         answers = [teacher.predict(sentences, self.bf16) for teacher in self.teachers]
@@ -93,34 +90,54 @@ class SignalStore:
 
     def read(self) -> list[np.ndarray]:
         """The logits [words, labels] of every row of the dataset, computed where they are missing."""
-        signals = self.compute()["teacher_logits"][:]
-        return [np.asarray(signals[row], dtype=np.float32) for row in self.rows]
+        signals, rows = self.compute()
+        return _arrays(signals[rows]["teacher_logits"])
 
     def attach(self, encoded: Dataset) -> Dataset:
         """Add the column `teacher_logits` to what `encode_dataset` made of the dataset, cut to each window's words."""
-        signals = self.compute()
+        signals, rows = self.compute()
         labels = len(self.teachers[0].mapping)
 
-        def add(batch: dict[str, list]) -> dict[str, list]:
-            stored = signals[[self.rows[sentence] for sentence in batch["sentence"]]]["teacher_logits"]
-            windows = zip(stored, batch["first_word"], batch["word_positions"], strict=True)
-            return {"teacher_logits": [scores[first : first + len(words)] for scores, first, words in windows]}
+        def add(batch: pa.Table) -> pa.Table:
+            stored = _arrays(signals[rows[batch["sentence"].to_numpy()]]["teacher_logits"])
+            words = pc.list_value_length(batch["word_positions"]).to_numpy()
+            windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
+            cut = [scores[first : first + number] for scores, first, number in windows]
+            return batch.append_column("teacher_logits", _lists(cut))
 
         # The closure is large; what it computes is named by what goes in.
         name = hashlib.sha256(f"{encoded._fingerprint} {self.folder.name}".encode()).hexdigest()[:16]
         features = Features({**encoded.features, "teacher_logits": List(List(Value("float32"), length=labels))})
         with PartialState().main_process_first():
-            return encoded.map(add, batched=True, features=features, desc="Attaching signals", new_fingerprint=name)
+            attached = encoded.with_format("arrow").map(
+                add, batched=True, features=features, desc="Attaching signals", new_fingerprint=name
+            )
+        return attached.with_format(None)
 
 
-def _write_shard(path: Path, rows: Sequence[np.ndarray]) -> None:
-    labels = rows[0].shape[1]
-    values = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows).ravel(), pa.float32()), labels)
-    offsets = pa.array(np.cumsum([0, *(len(row) for row in rows)]), pa.int32())
+def _lists(rows: Sequence[np.ndarray]) -> pa.ListArray:
+    """Arrays [words, labels] as an Arrow column."""
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows).ravel(), pa.float32()), rows[0].shape[1])
+    return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *map(len, rows)]), pa.int32()), values)
+
+
+def _arrays(column: pa.ChunkedArray) -> list[np.ndarray]:
+    """The inverse of `_lists`."""
+    lists = column.combine_chunks()
+    values = lists.flatten()
+    scores = values.flatten().to_numpy().reshape(-1, values.type.list_size)
+    return np.split(scores, np.cumsum(pc.list_value_length(lists).to_numpy())[:-1])
+
+
+def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> None:
+    path = folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.arrow"
     temporary = path.with_suffix(f".tmp-{os.getpid()}")
-    features = Features({"teacher_logits": List(List(Value("float32"), length=labels))})
+    labels = rows[0].shape[1]
+    features = Features({"key": Value("binary"), "teacher_logits": List(List(Value("float32"), length=labels))})
     with ArrowWriter(path=str(temporary), features=features) as writer:
-        writer.write_table(pa.table({"teacher_logits": pa.ListArray.from_arrays(offsets, values)}))
+        # Keys one by one: NumPy would strip the zero bytes at their ends.
+        content = [keys[row : row + 1].tobytes() for row in range(len(keys))]
+        writer.write_table(pa.table({"key": pa.array(content, pa.binary()), "teacher_logits": _lists(rows)}))
         writer.finalize()
     os.replace(temporary, path)
 
