@@ -3,11 +3,11 @@ import json
 import pytest
 from datasets import Dataset
 
-from hf_distill.cli import prepare
 from hf_distill.data import SENTENCES
 from hf_distill.job import JOB_NAME, claim_folder, describe_job
 from hf_distill.labels import UserError
 from hf_distill.parsing import parse_arguments
+from hf_distill.run import prepare
 
 TOKENS = [["p53", "binds"], ["BRCA1"]]
 TAGS = [["S-GENE", "O"], ["S-GENE"]]

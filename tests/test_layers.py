@@ -17,6 +17,7 @@ LAYERS = [
     ["students", "signals", "batching"],
     ["trainer"],
     ["stages", "evaluation"],
+    ["run"],
     ["cli", "__init__"],
 ]
 LEVEL = {f"hf_distill.{name}": level for level, names in enumerate(LAYERS) for name in names}

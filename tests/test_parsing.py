@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hf_distill.cli import prepare
 from hf_distill.labels import UserError
 from hf_distill.parsing import parse_arguments
+from hf_distill.run import prepare
 
 BILSTM = shlex.split("""
     --task_name ner --model_name bilstm --path_to_train train_aug3.tsv --path_to_val val.tsv

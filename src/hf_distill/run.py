@@ -1,0 +1,177 @@
+"""A whole run: load, label, train, evaluate, save."""
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers.utils import logging
+
+from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
+from .benchmark import benchmark_table
+from .data import EVALUATED, describe, known_types, mention_counts, word_count
+from .evaluation import evaluate_student, evaluate_teachers, measure_time, save_results
+from .export import format_table, write_json
+from .job import claim_folder, describe_job
+from .labels import UserError, make_tags
+from .signals import SignalStore
+from .stages import (
+    load_corpora,
+    load_encoder,
+    load_teachers,
+    make_stores,
+    train_student,
+    train_teacher,
+    training_text,
+    write_augmented,
+)
+from .students import check_parts
+from .teacher import Teacher, estimate_seconds
+from .trainer import check_processes
+
+
+def run(model_args: ModelArguments, data_args: DataArguments, args: DistillationArguments) -> None:
+    """One run, from corpora and teacher to an evaluated student in `args.output_dir`."""
+    prepare(model_args, args)
+    corpora = load_corpora(data_args, args.seed)
+    tags = make_tags(known_types(corpora["train"]), data_args.tag_scheme)
+
+    teachers: list[Teacher] = []
+    if args.do_train_teacher:
+        encoder = load_encoder(model_args, tags, args.seed)
+        fingerprints = [encoder.digest]
+    elif args.distillation or model_args.embedding_type != "train" or model_args.student_layers:
+        teachers = load_teachers(model_args, data_args, tags)
+        fingerprints = [teacher.fingerprint() for teacher in teachers]
+    else:
+        fingerprints = []
+    if teachers or args.do_train_teacher:
+        check_parts(model_args, (encoder if args.do_train_teacher else teachers[0]).model.config)
+    if args.do_train or not args.do_train_teacher:
+        with PartialState().main_process_first():
+            claim_folder(args.output_dir, describe_job([model_args, data_args, args], corpora, fingerprints))
+    if data_args.save_augmented:
+        write_augmented(data_args, corpora)
+    for teacher in teachers:
+        teacher.model.to(args.device)
+    tell(summary(corpora, tags, args))
+
+    if args.do_train_teacher:
+        teachers = [train_teacher(encoder, model_args, data_args, args, tags, corpora)]
+        teachers[0].model.to(args.device)
+        if not args.do_train:
+            return
+    results: dict[str, float] = {}
+    teacher_predictions: dict[str, list[list[str]]] = {}
+    stores: dict[str, SignalStore] = {}
+    if args.distillation:
+        stores = make_stores(teachers, corpora, args)
+        tell(signal_summary(teachers, stores, args))
+        results, teacher_predictions = evaluate_teachers(teachers, corpora, tags, args, stores)
+
+    if args.do_train_baseline:
+        # It takes nothing from the teacher, its embeddings and layers included.
+        alone = dataclasses.replace(model_args, embedding_type="train", student_layers=[])
+        baseline_args = dataclasses.replace(
+            args, distillation=False, output_dir=str(Path(args.output_dir) / "baseline"), do_train_baseline=False
+        )
+        trainer = train_student(alone, data_args, baseline_args, corpora, tags, teachers, stores)
+        scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
+        save_results(trainer, corpora, scores, predictions, teacher_predictions)
+        results |= {f"baseline_{name}": value for name, value in scores.items()}
+
+    trainer = train_student(model_args, data_args, args, corpora, tags, teachers, stores)
+    scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
+    text = training_text(corpora, args.distillation)
+    results |= scores | {
+        "parameters": trainer.student.num_parameters(),
+        "train_sentences": len(text),
+        "train_words": word_count(text),
+        "train_mentions": sum(mention_counts(text).values()),
+    }
+    save_results(trainer, corpora, results, predictions, teacher_predictions)
+    tell(result_table(results, corpora, args))
+    if args.measure_time and PartialState().is_main_process:
+        report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
+        write_json(Path(args.output_dir) / "benchmark.json", report)
+        tell(benchmark_table(report) + "\n")
+    tell(f"Student, results and predictions: {args.output_dir}")
+    trainer.end()
+
+
+def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
+    """Settle what depends on both groups of arguments, and the number of threads."""
+    if not args.output_dir:
+        args.output_dir = str(Path("outputs") / "-".join(filter(None, [model_args.model_name, args.comment])))
+    if args.learning_rate is None:
+        args.learning_rate = LEARNING_RATES[model_args.model_name]
+    for name in ("embedding", "hidden", "attention"):
+        if getattr(args, f"{name}_loss_weight") is None:
+            setattr(args, f"{name}_loss_weight", 1.0 if model_args.model_name == "tinybert" else 0.0)
+    check_processes(args)
+    trained = model_args.student_model_name_or_path or model_args.student_checkpoint
+    if not args.do_train and not args.do_train_teacher and not trained:
+        raise UserError(
+            "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
+        )
+    if args.measure_time and args.do_train_teacher and not args.do_train:
+        raise UserError("--measure_time measures a student, and --do_train 0 stops before there is one.")
+    if PartialState().is_main_process:
+        logging.set_verbosity_warning()
+    else:
+        logging.set_verbosity_error()
+    if args.disable_tqdm or not PartialState().is_main_process:
+        logging.disable_progress_bar()
+        datasets.disable_progress_bars()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if args.device.type == "cpu" and args.world_size == 1 and launched and torch.get_num_threads() == 1 < cores:
+        # accelerate launch sets OMP_NUM_THREADS=1 unless told otherwise, which wastes all other cores.
+        torch.set_num_threads(cores)
+        tell(f"accelerate launch allowed one CPU thread; using {cores}. (--cpu lets it count the cores itself.)")
+
+
+def tell(text: str) -> None:
+    """Print on the main process."""
+    if PartialState().is_main_process:
+        print(text, flush=True)
+
+
+def summary(corpora: Mapping[str, Dataset], tags: Sequence[str], args: DistillationArguments) -> str:
+    """What is about to happen, before anything expensive does."""
+    return "\n".join(
+        [
+            *(describe(name, dataset) for name, dataset in corpora.items()),
+            f"labels: {' '.join(tags)}",
+            f"device: {args.device}, {args.world_size} process(es), {torch.get_num_threads()} thread(s) each",
+            f"results: {args.output_dir}",
+        ]
+    )
+
+
+def signal_summary(teachers: Sequence[Teacher], stores: Mapping[str, SignalStore], args: DistillationArguments) -> str:
+    """How much the teachers still have to label, how long that will take, and where it goes."""
+    missing = datasets.concatenate_datasets([store.missing for store in stores.values()])
+    seconds = estimate_seconds(teachers, missing, args.bf16) / args.world_size if len(missing) else 0
+    parts = [f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes"]
+    if args.intermediate_losses:
+        parts.append("; asked again at every training step, for its hidden states")
+    return "".join(parts) + f"\nstored signals: {next(iter(stores.values())).folder.parent}"
+
+
+def result_table(results: Mapping[str, float], corpora: Mapping[str, Dataset], args: DistillationArguments) -> str:
+    """The scores of teacher, baseline and student, on each evaluated corpus."""
+    name = "student, distilled" if args.distillation else "student, labels alone"
+    models = {"teacher_": "teacher", "baseline_": "student, labels alone", "": name}
+    columns = ("f1", "precision", "recall", "f1_argmax", "token_f1")
+    rows = [
+        [f"{model} ({corpus})", *(f"{results[f'{prefix}{corpus}_{column}']:.4f}" for column in columns)]
+        for corpus in EVALUATED
+        for prefix, model in models.items()
+        if f"{prefix}{corpus}_f1" in results
+    ]
+    return "\n" + format_table(["", "F1", "precision", "recall", "F1 argmax", "token F1"], rows) + "\n"
