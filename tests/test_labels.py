@@ -12,7 +12,6 @@ from transformers import BertConfig
 
 from hf_distill.labels import (
     UserError,
-    apply_label_map,
     constrained_decode,
     convert_tags,
     detect_scheme,
@@ -25,6 +24,7 @@ from hf_distill.labels import (
     spans,
     teacher_tags,
 )
+from hf_distill.teacher import map_logits
 
 NINE = ["PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 IOB2_TAGS = ["O", "B-GENE", "I-GENE"]
@@ -182,13 +182,13 @@ def test_iob2_teacher_refuses_an_iobes_student():
 def test_merged_probabilities_add_up(teacher, logits):
     logits = torch.tensor(logits, dtype=torch.float64)
     p = dict(zip(teacher, logits.softmax(-1).tolist(), strict=True))
-    merged = apply_label_map(logits, label_map(teacher, IOB2_TAGS)).softmax(-1).tolist()
+    merged = map_logits(logits, label_map(teacher, IOB2_TAGS)).softmax(-1).tolist()
     assert merged == pytest.approx([p["O"], p["B-GENE"] + p["S-GENE"], p["I-GENE"] + p["E-GENE"]], rel=1e-9)
 
 
 def test_mapped_logits_keep_their_place():
     logits = torch.arange(18.0).reshape(1, 2, 9)
-    assert apply_label_map(logits, label_map(NINE, IOBES_TAGS)).tolist() == [[[4, 5, 6, 7, 8], [13, 14, 15, 16, 17]]]
+    assert map_logits(logits, label_map(NINE, IOBES_TAGS)).tolist() == [[[4, 5, 6, 7, 8], [13, 14, 15, 16, 17]]]
 
 
 def test_constrained_decoding_by_hand():

@@ -11,7 +11,7 @@ ROOT = Path(hf_distill.__file__).parent
 
 # A file imports only from layers below its own. A new file has to be given its place here.
 LAYERS = [
-    ["labels", "losses", "arguments", "models", "models.configuration_bilstm", "models.modeling_bilstm"],
+    ["labels", "losses", "arguments", "projection", "models", "models.configuration_bilstm", "models.modeling_bilstm"],
     ["data", "alignment", "metrics", "loading", "parsing", "export"],
     ["augmentation", "benchmark", "teacher", "job"],
     ["students", "signals", "batching"],

@@ -11,8 +11,8 @@ from hf_distill.arguments import ModelArguments
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS, UserError, model_tags
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
+from hf_distill.projection import ProjectedStudent
 from hf_distill.students import build_student, label_config, reduce_embeddings
-from hf_distill.trainer import ProjectedStudent
 
 MEBIBYTE = 2**20 / 4  # parameters in fp32
 

@@ -219,13 +219,3 @@ def teacher_tags(config, given: Sequence[str] | None) -> list[str]:
             "--teacher_labels (for example: --teacher_labels O B-GENE I-GENE E-GENE S-GENE)."
         )
     return tags
-
-
-def apply_label_map(logits, mapping: Sequence[Sequence[int]]):
-    """Teacher logits [..., teacher labels] (a torch tensor) as student logits [..., student labels].
-
-    Classes that merge are joined by log-sum-exp, which adds their probabilities exactly.
-    """
-    import torch
-
-    return torch.stack([torch.logsumexp(logits[..., classes], dim=-1) for classes in mapping], dim=-1)

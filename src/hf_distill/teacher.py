@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, tokenizer_digest, window_length
-from .labels import UserError, apply_label_map, label_map, teacher_tags
+from .labels import UserError, label_map, teacher_tags
 from .loading import finding, load_state_dict, model_digest, read_state_dict, resolve_model
 
 
@@ -35,19 +35,23 @@ class Teacher:
     def __post_init__(self):
         self.model.requires_grad_(False).eval()
 
-    def map_logits(self, logits: Tensor) -> Tensor:
-        """Logits of the head [..., classes] as logits of the student's labels [..., labels]."""
-        return apply_label_map(logits, self.mapping)
-
     def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
         """Word logits [words, student labels], one array per sentence."""
         logits = predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16)
-        return [self.map_logits(torch.from_numpy(scores)).numpy() for scores in logits]
+        return [map_logits(torch.from_numpy(scores), self.mapping).numpy() for scores in logits]
 
     def fingerprint(self) -> str:
         """A digest of all that decides what the teacher says: weights, tokeniser, windows, label map."""
         policy = f"{ALIGNMENT_POLICY} {self.max_length} {self.mapping} {model_digest(self.model)}"
         return hashlib.sha256((policy + tokenizer_digest(self.tokenizer)).encode()).hexdigest()
+
+
+def map_logits(logits: Tensor, mapping: Sequence[Sequence[int]]) -> Tensor:
+    """Logits of a teacher's head [..., classes] as logits of the student's labels [..., labels].
+
+    Classes that merge are joined by log-sum-exp, which adds their probabilities exactly.
+    """
+    return torch.stack([torch.logsumexp(logits[..., classes], dim=-1) for classes in mapping], dim=-1)
 
 
 def load_teacher(

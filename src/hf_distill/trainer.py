@@ -1,15 +1,12 @@
 """A Trainer whose loss is what the teacher says."""
 
-import os
 from collections.abc import Mapping
 
-import safetensors.torch
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from . import losses
 from .alignment import gather_words, join_windows, window_order
@@ -17,32 +14,11 @@ from .arguments import LEARNING_RATES, DistillationArguments
 from .batching import DistillationCollator, EpochSampler
 from .labels import UserError, model_tags
 from .metrics import score
-from .teacher import Teacher
+from .projection import ProjectedStudent
+from .teacher import Teacher, map_logits
 
-PROJECTIONS_NAME = "projections.safetensors"
 # The items that loss terms are divided by, in the order of the count vector.
 LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
-
-
-class ProjectedStudent(nn.Module):
-    """A student and the two projections that lift its states to the teacher's width. They serve training alone."""
-
-    def __init__(self, student: PreTrainedModel, teacher_size: int, embedding: bool = True, hidden: bool = True):
-        super().__init__()
-        self.student = student
-        self.config = student.config
-        # A projection that no loss reads would stay without gradient, which DistributedDataParallel does not allow.
-        size = student.config.hidden_size
-        self.embedding_projection = nn.Linear(size, teacher_size) if embedding else nn.Identity()
-        self.hidden_projection = nn.Linear(size, teacher_size) if hidden else nn.Identity()
-
-    def forward(self, **inputs):
-        """The student's outputs, their hidden states projected."""
-        outputs = self.student(**inputs)
-        if outputs.hidden_states is not None:
-            embedded, *hidden = outputs.hidden_states
-            outputs.hidden_states = (self.embedding_projection(embedded), *map(self.hidden_projection, hidden))
-        return outputs
 
 
 class DistillationTrainer(Trainer):
@@ -244,7 +220,7 @@ class DistillationTrainer(Trainer):
             words = gather_words(logits, inputs["word_positions"])
         else:
             words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
-        return self.teacher.map_logits(words)
+        return map_logits(words, self.teacher.mapping)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As in Trainer, with each loss term by name, averaged like `loss` over the steps since the last log."""
@@ -289,32 +265,19 @@ class DistillationTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not isinstance(self.model, ProjectedStudent):
             super()._save(output_dir, state_dict)
-            return
-        if not self.args.should_save:
-            return
-        output_dir = output_dir or self.args.output_dir
-        state = self.model.state_dict() if state_dict is None else state_dict
-        student = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
-        others = {name: value for name, value in state.items() if not name.startswith("student.")}
-        self.student.save_pretrained(output_dir, state_dict=student)
-        safetensors.torch.save_file(others, os.path.join(output_dir, PROJECTIONS_NAME), metadata={"format": "pt"})
-        self.processing_class.save_pretrained(output_dir)
-
-    def _load_projected(self, folder: str) -> None:
-        state = safetensors.torch.load_file(os.path.join(folder, SAFE_WEIGHTS_NAME))
-        state = {f"student.{name}": value for name, value in state.items()}
-        state |= safetensors.torch.load_file(os.path.join(folder, PROJECTIONS_NAME))
-        self.model.load_state_dict(state)
+        elif self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict)
+            self.processing_class.save_pretrained(output_dir or self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if isinstance(self.model, ProjectedStudent):
-            self._load_projected(resume_from_checkpoint)
+            self.model.load_pretrained(resume_from_checkpoint)
         else:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
         if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
-            self._load_projected(self.state.best_model_checkpoint)
+            self.model.load_pretrained(self.state.best_model_checkpoint)
         else:
             super()._load_best_model()
 
