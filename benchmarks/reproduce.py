@@ -189,17 +189,24 @@ def table(output: Path) -> str:
 def plot(output: Path) -> None:
     """F1 against the words that the teacher labelled: augmented sentences, and as many unlabelled ones."""
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    done = finished(output)
     for label, rows, marker in (("augmented", AUGMENTED, "o"), ("unlabelled text", UNLABELED, "s")):
-        points = {}  # by the number of epochs
-        for name, folder, results, _ in finished(output):
-            if name in rows:
-                points.setdefault(epochs_of(folder), []).append((results["train_words"] / 1e6, results["eval_f1"]))
-        for epochs, line in points.items():
-            axes.plot(*zip(*sorted(line), strict=True), marker=marker, label=f"{label}, {epochs} epochs")
-    if axes.lines:
-        axes.set(xlabel="million words labelled by the teacher", ylabel="F1 on BC2GM devel")
-        axes.legend()
-        figure.savefig(output / "augmentation.png", dpi=150)
+        points = sorted(
+            (results["train_words"] / 1e6, results["eval_f1"], epochs_of(folder))
+            for name, folder, results, _ in done
+            if name in rows
+        )
+        axes.plot([words for words, _, _ in points], [f1 for _, f1, _ in points], marker=marker, label=label)
+        for words, f1, epochs in points:
+            below = (0, -14) if marker == "o" else (0, 7)
+            axes.annotate(f"{epochs} ep.", (words, f1), below, textcoords="offset points", ha="center", fontsize=8)
+    for name, _, results, _ in done:
+        if name == "teacher":
+            axes.axhline(results["eval_f1"], linestyle="--", color="grey", label="teacher")
+    axes.set(xlabel="million words labelled by the teacher", ylabel="F1 on BC2GM devel")
+    axes.margins(0.1)
+    axes.legend()
+    figure.savefig(output / "augmentation.png", dpi=150)
     pyplot.close(figure)
 
 
