@@ -274,7 +274,7 @@ def predict_words(
         (number, window) for number, cut in enumerate(make_windows(tokenizer, sentences, max_length)) for window in cut
     ]
     logits = [np.empty((len(words), model.config.num_labels), dtype=np.float32) for words in sentences]
-    device = next(model.parameters()).device
+    device = model.device
     order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
     while order:
         size = max(1, batch_subwords // len(windows[order[-1]][1].input_ids))

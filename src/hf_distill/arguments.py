@@ -237,6 +237,12 @@ class DistillationArguments(TrainingArguments):
     measure_time: bool = _option(
         False, "At the end measure latency, throughput, size and memory of teacher and student on the development data."
     )
+    export: str | None = _option(
+        None,
+        "onnx: also write the student for ONNX Runtime, onnx/model.onnx and onnx/model_quantized.onnx (int8), checked "
+        "against PyTorch on the development data.",
+        choices=["onnx"],
+    )
     comment: str = _option("", "Appended to the default name of the output folder.")
 
     def __post_init__(self):

@@ -13,6 +13,7 @@ from .data import EVALUATED
 from .export import save_model, write_columns, write_json
 from .labels import UserError
 from .metrics import decode, score
+from .onnx_export import MODEL_NAME, QUANTIZED_NAME, export_onnx
 from .signals import SignalStore
 from .teacher import Teacher
 from .trainer import DistillationTrainer
@@ -90,6 +91,19 @@ def save_results(
         taught = teacher_predictions.get(name) or [["-"] * len(sentence) for sentence in tags]
         write_columns(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
     write_json(folder / "all_results.json", dict(sorted(results.items())))
+
+
+def export_student(trainer: DistillationTrainer, corpora: Mapping[str, Dataset], data_args: DataArguments) -> str:
+    """`onnx_export.export_onnx` of the student into the output folder. Returns what to tell the user."""
+    tokenizer, folder = trainer.processing_class, Path(trainer.args.output_dir)
+    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
+    devel = corpora["eval"]
+    report = export_onnx(trainer.student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
+    return "\n".join(
+        f"{folder / 'onnx' / file}: {report[f'{name}_bytes'] / 2**20:.1f} MiB, F1 {report[f'{name}_f1']:.4f} "
+        f"(PyTorch {report['pytorch_f1']:.4f})"
+        for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME))
+    )
 
 
 def measure_time(

@@ -14,10 +14,11 @@ from transformers.utils import logging
 from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
-from .evaluation import evaluate_student, evaluate_teachers, measure_time, save_results
+from .evaluation import evaluate_student, evaluate_teachers, export_student, measure_time, save_results
 from .export import format_table, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
+from .onnx_export import check_onnx_installed
 from .signals import SignalStore
 from .stages import (
     load_corpora,
@@ -95,6 +96,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     }
     save_results(trainer, corpora, results, predictions, teacher_predictions)
     tell(result_table(results, corpora, args))
+    if args.export and PartialState().is_main_process:
+        tell(export_student(trainer, corpora, data_args))
     if args.measure_time and PartialState().is_main_process:
         report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
         write_json(Path(args.output_dir) / "benchmark.json", report)
@@ -120,6 +123,8 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         )
     if args.measure_time and args.do_train_teacher and not args.do_train:
         raise UserError("--measure_time measures a student, and --do_train 0 stops before there is one.")
+    if args.export:
+        check_onnx_installed()
     if PartialState().is_main_process:
         logging.set_verbosity_warning()
     else:

@@ -76,9 +76,10 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
     def _read(self, states: Tensor, attention_mask: Tensor) -> Tensor:
         """The LSTM's outputs [batch, subwords, 2 * hidden_size] for embeddings [batch, subwords, size]."""
-        if states.device.type != "cpu":
+        exported = torch.jit.is_tracing()  # to ONNX, whose LSTM takes lengths in any order
+        if exported or states.device.type != "cpu":
             lengths = attention_mask.sum(1).clamp(min=1).cpu()
-            packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=exported)
             return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]
         # On a CPU a packed sequence is 2 to 5 times slower as soon as the lengths of a batch differ. So each direction
         # reads a sentence from its own end, and padding comes after all that is real, up to the longest sentence.

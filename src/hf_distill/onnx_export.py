@@ -1,0 +1,144 @@
+"""A student for ONNX Runtime, in fp32 and int8, checked against PyTorch before it is left behind."""
+
+import copy
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import TokenClassifierOutput
+
+from .alignment import predict_words
+from .labels import UserError
+from .metrics import decode, score
+
+MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
+INT8_TOLERANCE = 0.005  # of entity-level F1, between int8 and PyTorch
+INPUTS = ["input_ids", "attention_mask"]
+
+
+class OnnxModel:
+    """An exported student in ONNX Runtime on the CPU, called like the model that it was made from."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: str | Path, config: PreTrainedConfig, threads: int = 0):
+        """Open an ONNX file; `config` is the student's. `threads` 0 takes all cores."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.config = config
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> TokenClassifierOutput:
+        """Logits [batch, subwords, labels]."""
+        feed = dict(zip(INPUTS, (input_ids.numpy(), attention_mask.numpy()), strict=True))
+        return TokenClassifierOutput(logits=torch.from_numpy(self.session.run(None, feed)[0]))
+
+
+class _Logits(nn.Module):
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+def check_onnx_installed() -> None:
+    """Raise a UserError if what `export_onnx` needs is not installed."""
+    missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"--export onnx needs {' and '.join(missing)}: pip install 'hf_distill[onnx]'.")
+
+
+def export_onnx(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: str | Path,
+    sentences: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    tags: Sequence[str],
+    max_length: int,
+) -> dict[str, float]:
+    """Write `folder`/onnx/model.onnx and model_quantized.onnx (dynamic int8), any batch size and length.
+
+    Args:
+        model: a token classifier that reads `input_ids` and `attention_mask`.
+        tokenizer: its tokenizer.
+        folder: the model's folder.
+        sentences: lists of words on which the export is compared with PyTorch.
+        references: their tags.
+        tags: the labels' tags.
+        max_length: subwords per window.
+
+    Returns:
+        Entity-level F1 on the sentences (`pytorch_f1`, `onnx_f1`, `int8_f1`), and the files' sizes (`onnx_bytes`,
+        `int8_bytes`).
+
+    Raises:
+        UserError: a word's tag differs between PyTorch and fp32, or the F1 of int8 is off by more than half a point.
+            Nothing is left behind then.
+    """
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    model = copy.deepcopy(model).cpu().float().eval()
+    with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
+        paths = [Path(temporary) / name for name in (MODEL_NAME, QUANTIZED_NAME)]
+        _export(model, paths[0])
+        prepared = Path(temporary) / "prepared.onnx"
+        quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, paths[1])
+
+        models = {"pytorch": model, "onnx": OnnxModel(paths[0], model.config), "int8": OnnxModel(paths[1], model.config)}
+        logits = {name: predict_words(each, tokenizer, sentences, max_length) for name, each in models.items()}
+        f1 = {name: score(values, references, tags)["f1"] for name, values in logits.items()}
+        _check_equal(logits["pytorch"], logits["onnx"], tags)
+        if abs(f1["int8"] - f1["pytorch"]) > INT8_TOLERANCE:
+            raise UserError(
+                f"The ONNX export failed: in int8 the student's F1 is {f1['int8']:.4f}, in PyTorch {f1['pytorch']:.4f}; "
+                f"they may differ by {INT8_TOLERANCE}."
+            )
+        target = Path(folder) / "onnx"
+        target.mkdir(exist_ok=True)
+        for path in paths:
+            path.replace(target / path.name)
+    sizes = {"onnx_bytes": target / MODEL_NAME, "int8_bytes": target / QUANTIZED_NAME}
+    return {f"{name}_f1": value for name, value in f1.items()} | {
+        name: path.stat().st_size for name, path in sizes.items()
+    }
+
+
+def _export(model: PreTrainedModel, path: Path) -> None:
+    # What is traced holds for any batch and length; lengths in falling order are what packed sequences ask for.
+    input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
+    attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    axes = {0: "batch", 1: "length"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # about tracing; the comparison with PyTorch decides
+        torch.onnx.export(
+            _Logits(model).eval(),
+            (input_ids, attention_mask),
+            str(path),
+            input_names=INPUTS,
+            output_names=["logits"],
+            dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
+            dynamo=False,  # the exporter by torch.export knows no packed sequences, and so no LSTM over padded ones
+        )
+
+
+def _check_equal(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tags: Sequence[str]) -> None:
+    for constrained in (False, True):
+        pairs = zip(decode(expected, tags, constrained), decode(found, tags, constrained), strict=True)
+        different = sum(one != other for one, other in pairs)
+        if different:
+            raise UserError(
+                f"The ONNX export failed: in {different} of {len(expected)} sentences its tags are not PyTorch's."
+            )

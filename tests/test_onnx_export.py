@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from hf_distill.alignment import predict_words
+from hf_distill.labels import UserError
+from hf_distill.metrics import decode
+from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
+from hf_distill.onnx_export import OnnxModel, export_onnx
+from hf_distill.students import label_config
+
+TOKENIZER = tiny.wordpiece()
+TEXT = tiny.corpus(40, seed=3, longest=20)
+
+
+def student(kind):
+    if kind == "tinybert":
+        return tiny.bert(TOKENIZER, hidden=48)
+    torch.manual_seed(0)
+    sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
+    return BiLSTMForTokenClassification(BiLSTMConfig(len(TOKENIZER), **sizes, **label_config(tiny.TAGS)))
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "deep head", "tinybert"])
+def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
+    model = student(kind).eval()
+    report = export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], TEXT["tags"], tiny.TAGS, 64)
+    assert report["onnx_f1"] == report["pytorch_f1"]
+    assert report["int8_bytes"] < report["onnx_bytes"]
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
+    exported = OnnxModel(tmp_path / "onnx" / "model.onnx", model.config, threads=1)
+    for lengths in ([1], [7], [3, 9, 5], [2, 2, 2, 2], [1, 30, 64, 17, 64]):
+        mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
+        ids = torch.randint(5, len(TOKENIZER), mask.shape) * mask
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=mask).logits
+        found = exported(input_ids=ids, attention_mask=mask).logits
+        np.testing.assert_allclose(found[mask.bool()], expected[mask.bool()], atol=1e-4)
+
+
+def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
+    model = student("bilstm").eval()
+    with torch.no_grad():
+        # One huge number (of [MASK], which no sentence has) takes the whole range of int8: all other embeddings become zero.
+        model.get_input_embeddings().weight[4, 0] = 1e6
+        model.classifier.weight.mul_(100)
+    own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)
+    with pytest.raises(UserError, match="in int8 the student's F1 is 0.*in PyTorch 1.0000"):
+        export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], own, tiny.TAGS, 64)
+    assert not list(tmp_path.iterdir())
