@@ -42,7 +42,7 @@ def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kin
 def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
     model = student("bilstm").eval()
     with torch.no_grad():
-        # One huge number (of [MASK], which no sentence has) takes the whole range of int8: all other embeddings become zero.
+        # One huge number (of [MASK], which no sentence has) takes all of int8: the other embeddings become zero.
         model.get_input_embeddings().weight[4, 0] = 1e6
         model.classifier.weight.mul_(100)
     own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)

@@ -86,25 +86,21 @@ def export_onnx(
         UserError: a word's tag differs between PyTorch and fp32, or the F1 of int8 is off by more than half a point.
             Nothing is left behind then.
     """
-    from onnxruntime.quantization import quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
     model = copy.deepcopy(model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
-        paths = [Path(temporary) / name for name in (MODEL_NAME, QUANTIZED_NAME)]
-        _export(model, paths[0])
-        prepared = Path(temporary) / "prepared.onnx"
-        quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
-        quantize_dynamic(prepared, paths[1])
-
-        models = {"pytorch": model, "onnx": OnnxModel(paths[0], model.config), "int8": OnnxModel(paths[1], model.config)}
+        paths = write_onnx(model, temporary)
+        models = {
+            "pytorch": model,
+            "onnx": OnnxModel(paths[0], model.config),
+            "int8": OnnxModel(paths[1], model.config),
+        }
         logits = {name: predict_words(each, tokenizer, sentences, max_length) for name, each in models.items()}
         f1 = {name: score(values, references, tags)["f1"] for name, values in logits.items()}
         _check_equal(logits["pytorch"], logits["onnx"], tags)
         if abs(f1["int8"] - f1["pytorch"]) > INT8_TOLERANCE:
             raise UserError(
-                f"The ONNX export failed: in int8 the student's F1 is {f1['int8']:.4f}, in PyTorch {f1['pytorch']:.4f}; "
-                f"they may differ by {INT8_TOLERANCE}."
+                f"The ONNX export failed: in int8 the student's F1 is {f1['int8']:.4f}, in PyTorch "
+                f"{f1['pytorch']:.4f}; they may differ by {INT8_TOLERANCE}."
             )
         target = Path(folder) / "onnx"
         target.mkdir(exist_ok=True)
@@ -116,7 +112,13 @@ def export_onnx(
     }
 
 
-def _export(model: PreTrainedModel, path: Path) -> None:
+def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
+    """Write a model (on the CPU, in evaluation mode) in fp32 and int8, unchecked. Returns the two files."""
+    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    Path(folder).mkdir(exist_ok=True)
+    paths = [Path(folder) / name for name in (MODEL_NAME, QUANTIZED_NAME)]
     # What is traced holds for any batch and length; lengths in falling order are what packed sequences ask for.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
     attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -126,12 +128,17 @@ def _export(model: PreTrainedModel, path: Path) -> None:
         torch.onnx.export(
             _Logits(model).eval(),
             (input_ids, attention_mask),
-            str(path),
+            str(paths[0]),
             input_names=INPUTS,
             output_names=["logits"],
             dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
             dynamo=False,  # the exporter by torch.export knows no packed sequences, and so no LSTM over padded ones
         )
+    with TemporaryDirectory() as temporary:
+        prepared = Path(temporary) / MODEL_NAME
+        quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
+        quantize_dynamic(prepared, paths[1])
+    return paths
 
 
 def _check_equal(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tags: Sequence[str]) -> None:

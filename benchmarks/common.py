@@ -1,0 +1,85 @@
+"""What the benchmarks share: models of the sizes that are compared, text, and measuring in turns."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tokenizers import BertWordPieceTokenizer
+from tqdm.auto import tqdm
+from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
+
+from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv
+from hf_distill.labels import make_tags
+from hf_distill.students import label_config
+
+TAGS = make_tags(["GENE"], "IOBES")
+VOCABULARY = 28_996  # BERT's, cased
+TINYBERT = {"hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1200}
+
+
+def load(data: Path, split: str) -> Dataset:
+    """A split of BC2GM."""
+    return load_tsv(str(data / "bc2gm" / f"{split}.tsv"), "IOBES")
+
+
+def train_tokenizer(corpus: Dataset) -> PreTrainedTokenizerFast:
+    """A cased WordPiece tokenizer of the corpus."""
+    trained = BertWordPieceTokenizer(lowercase=False)
+    text = (" ".join(words) for words in corpus["tokens"])
+    trained.train_from_iterator(text, vocab_size=VOCABULARY, show_progress=False)
+    special = {"unk_token": "[UNK]", "pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=trained._tokenizer, model_max_length=512, **special)
+
+
+def bert(seed: int = 0, **sizes) -> BertForTokenClassification:
+    """A BERT with random weights, of base size unless told otherwise."""
+    torch.manual_seed(seed)
+    return BertForTokenClassification(BertConfig(vocab_size=VOCABULARY, **sizes, **label_config(TAGS))).eval()
+
+
+def bilstm(size: int = 300, classifier_size: int = 256, seed: int = 0) -> BiLSTMForTokenClassification:
+    """A BiLSTM with random weights, whose embeddings and LSTM are of one size."""
+    torch.manual_seed(seed)
+    sizes = {"embedding_size": size, "hidden_size": size, "classifier_size": classifier_size}
+    return BiLSTMForTokenClassification(BiLSTMConfig(VOCABULARY, **sizes, **label_config(TAGS))).eval()
+
+
+def in_turns(contenders: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, float]:
+    """Median seconds of a call, by contender.
+
+    In each round each contender in turn is called, after a first time that does not count, for about so many seconds,
+    at least three times.
+    """
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    with tqdm(total=rounds * len(contenders), desc="Measuring") as progress:
+        for _ in range(rounds):
+            for name, call in contenders.items():
+                call()
+                begin, calls = time.perf_counter(), 0
+                while calls < 3 or time.perf_counter() - begin < seconds:
+                    start = time.perf_counter()
+                    call()
+                    times[name].append(time.perf_counter() - start)
+                    calls += 1
+                progress.update()
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def print_json(figures: Mapping[str, float]) -> None:
+    """The last line of a benchmark."""
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+def finish(call: Callable[[], object], model: PreTrainedModel) -> Callable[[], object]:
+    """A call that ends when the model's device has done the work."""
+
+    def run():
+        call()
+        if model.device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    return run
