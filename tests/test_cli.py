@@ -12,9 +12,12 @@ import torch
 from transformers import AutoModelForTokenClassification
 
 from hf_distill import augment, load_tsv
+from hf_distill.alignment import load_tokenizer, predict_words
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS
+from hf_distill.metrics import decode
+from hf_distill.onnx_export import OnnxModel
 
 ROOT = Path(__file__).parents[1]
 
@@ -239,3 +242,16 @@ def test_time_is_measured_side_by_side(here, capsys):
         assert figures["batch_32"]["words_per_second"] > 0 and figures["padded_202"]["mean_ms"] > 0
     printed = capsys.readouterr().out
     assert f"{report['threads']} thread(s)" in printed and "peak memory" in printed and "gain" in printed
+
+
+def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
+    assert main([*command, "--export", "onnx"]) == 0
+    model = AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True)
+    tokenizer, devel = load_tokenizer("out"), load_tsv("val.tsv", "IOBES")
+    exported = OnnxModel("out/onnx/model.onnx", model.config)
+    predicted = decode(predict_words(exported, tokenizer, devel["tokens"], 64), tiny.TAGS)
+    lines = Path("out/predictions_eval.tsv").read_text().split("\n\n")[:-1]
+    assert predicted == [[line.split("\t")[3] for line in block.split("\n")] for block in lines]
+    printed = capsys.readouterr().out
+    assert "out/onnx/model.onnx" in printed and "out/onnx/model_quantized.onnx" in printed

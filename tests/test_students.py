@@ -11,6 +11,7 @@ from hf_distill.arguments import ModelArguments
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS, UserError, model_tags
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
+from hf_distill.models.modeling_bilstm import Dropout
 from hf_distill.projection import ProjectedStudent
 from hf_distill.students import build_student, label_config, reduce_embeddings
 
@@ -231,6 +232,25 @@ def test_a_saved_student_loads_without_this_package(tmp_path, tokenizer, kind):
     torch.testing.assert_close(logits, student(**encoded).logits)
     code = {path.name for path in Path(tmp_path).glob("*.py")}
     assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
+def test_dropout_drops_its_share_and_keeps_the_mean(p):
+    dropout, states = Dropout(p), torch.ones(100_003, requires_grad=True)
+    torch.manual_seed(0)
+    dropped = dropout(states)
+    kept = dropped != 0
+    deviation = (p * (1 - p) / states.numel()) ** 0.5
+    assert kept.float().mean().item() == pytest.approx(1 - p, abs=5 * deviation)
+    assert dropped[kept].unique().tolist() == pytest.approx([1 / (1 - p)], rel=0.01)
+    # Neighbours are dropped independently of one another.
+    both = (kept[1:] & kept[:-1]).float().mean().item()
+    assert both == pytest.approx((1 - p) ** 2, abs=10 * deviation)
+    dropped.sum().backward()
+    torch.testing.assert_close(states.grad, dropped.detach())
+    torch.manual_seed(0)
+    torch.testing.assert_close(dropout(states), dropped)
+    assert dropout.eval()(states) is states
 
 
 def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):

@@ -21,6 +21,7 @@ from .labels import UserError
 # Raised whenever windows or positions would come out differently, so that no stored signal outlives its policy.
 ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
 LONGEST_WINDOW = 512
+BATCH_SUBWORDS = 4096  # of a batch that a model predicts
 
 
 @dataclass
@@ -263,12 +264,11 @@ def predict_words(
     tokenizer: PreTrainedTokenizerBase,
     sentences: Sequence[Sequence[str]],
     max_length: int,
-    batch_subwords: int = 4096,
     bf16: bool = False,
 ) -> list[np.ndarray]:
     """The logits of every word of every sentence, one array [words, labels] (fp32) per sentence, in the given order.
 
-    Sentences of like length share a batch of at most about `batch_subwords` subwords, padding included.
+    Sentences of like length share a batch of at most about BATCH_SUBWORDS subwords, padding included.
     """
     windows = [
         (number, window) for number, cut in enumerate(make_windows(tokenizer, sentences, max_length)) for window in cut
@@ -277,7 +277,7 @@ def predict_words(
     device = model.device
     order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
     while order:
-        size = max(1, batch_subwords // len(windows[order[-1]][1].input_ids))
+        size = max(1, BATCH_SUBWORDS // len(windows[order[-1]][1].input_ids))
         batch = [windows[index] for index in order[-size:]]
         del order[-size:]
         input_ids = pad([window.input_ids for _, window in batch], tokenizer.pad_token_id)

@@ -1,0 +1,112 @@
+"""What it costs to let a teacher label text.
+
+    python benchmarks/labelling.py --data ../shared/data --teacher ../shared/teacher
+
+Prints a table and, last, one line of JSON:
+
+- `ours_vs_bare`: words per second of the labelling pass, tokenising and writing to disk included, over bare forward
+  passes on ready-made batches of as many tokens, in turns; both in bf16 if its argmax is that of fp32 for 99.9 % of the
+  words (`bf16_agreement`), else in fp32;
+- `peak_mb`, `memory_growth`: peak memory (resident, the libraries included) of labelling 1,000,000 augmented sentences
+  with a tiny teacher in a process of its own, and that over the peak for 100,000.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import TAGS, bert, finish, in_turns, load, print_json, train_tokenizer
+from datasets import Dataset, concatenate_datasets, disable_progress_bars
+from transformers.utils import logging
+
+from hf_distill import SignalStore, Teacher, augment, load_teacher
+from hf_distill.alignment import BATCH_SUBWORDS, make_windows, pad
+from hf_distill.export import format_table
+
+SAMPLE, SMALL, LARGE = 2048, 100_000, 1_000_000
+ROUNDS_PER_MILLION = 45  # of augmentation
+
+
+def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[float, float, str, float]:
+    """Words per second of ours and of bare passes, the number format, and the agreement of bf16 with fp32."""
+    teacher = load_teacher(args.teacher, TAGS)
+    teacher.model.to(args.device)
+    sample = corpus.shuffle(seed=0).select(range(SAMPLE))
+    answers = [np.concatenate(teacher.predict(sample["tokens"], bf16)).argmax(-1) for bf16 in (False, True)]
+    agreement = float((answers[0] == answers[1]).mean())
+    bf16 = agreement >= 0.999
+
+    windows = [window.input_ids for cut in make_windows(teacher.tokenizer, sample["tokens"], 512) for window in cut]
+    windows.sort(key=len, reverse=True)
+    batches = []
+    while windows:
+        size = max(1, BATCH_SUBWORDS // len(windows[0]))
+        ids = pad(windows[:size], teacher.tokenizer.pad_token_id)
+        mask = pad([[1] * len(row) for row in windows[:size]])
+        batches.append((ids.to(args.device), mask.to(args.device)))
+        del windows[:size]
+
+    def bare() -> None:
+        with torch.no_grad(), torch.autocast(args.device, torch.bfloat16, enabled=bf16):
+            for input_ids, attention_mask in batches:
+                teacher.model(input_ids=input_ids, attention_mask=attention_mask)
+
+    def ours() -> None:
+        SignalStore([teacher], sample, folder / f"signals-{time.time()}", bf16).compute()
+
+    seconds = in_turns({"ours": ours, "bare": finish(bare, teacher.model)}, args.rounds, 0)
+    words = sum(map(len, sample["tokens"]))
+    return words / seconds["ours"], words / seconds["bare"], "bf16" if bf16 else "fp32", agreement
+
+
+def label_many(data: Path, number: int) -> None:
+    """Label so many augmented sentences with a tiny teacher and print the peak of resident memory in MB."""
+    corpus = load(data, "train")
+    tokenizer = train_tokenizer(corpus)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
+    tiny = Teacher(bert(**sizes), tokenizer, [[index] for index in range(len(TAGS))], 512)
+    rounds = -(-ROUNDS_PER_MILLION * number // 1_000_000)
+    text = concatenate_datasets([corpus, augment(corpus, rounds)]).select(range(number))
+    with tempfile.TemporaryDirectory() as folder:
+        SignalStore([tiny], text, folder).compute()
+    print(int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
+    parser.add_argument("--teacher", default="../shared/teacher", help="a token classifier with tags of BC2GM")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--label", type=int, help=argparse.SUPPRESS)  # what the processes of their own do
+    args = parser.parse_args()
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    if args.label:
+        label_many(args.data, args.label)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        ours, bare, form, agreement = speed(load(args.data, "train"), args, Path(folder))
+    peaks = []
+    for number in (SMALL, LARGE):
+        command = [sys.executable, __file__, "--data", args.data, "--label", str(number)]
+        peaks.append(float(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()[-1]))
+    table = [
+        [f"labelling, {form}", f"{ours:,.0f} words/s"],
+        [f"bare passes, {form}", f"{bare:,.0f} words/s"],
+        [f"peak memory, {SMALL:,} sentences", f"{peaks[0]:,.0f} MB"],
+        [f"peak memory, {LARGE:,} sentences", f"{peaks[1]:,.0f} MB"],
+    ]
+    print(format_table(["", ""], table))
+    figures = {"ours_vs_bare": ours / bare, "memory_growth": peaks[1] / peaks[0], "peak_mb": peaks[1]}
+    print_json(figures | {"bf16_agreement": agreement})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""What a training run costs, beside other ways to do the same.
+
+    python benchmarks/training.py --data ../shared/data
+
+A BiLSTM (300, head of 256) learns BC2GM in batches of 32 from a teacher of BERT base's size (random weights). In turns:
+
+- ours: `DistillationTrainer` on stored signals, in bf16; plain: the same on labels alone;
+- bare: a PyTorch loop over the same batches, ready-made, with the same optimiser and precision;
+- reference: the teacher is asked at each step, for hidden states and attentions too, every sentence is padded to 202
+  subwords, which the student reads, AdamW is unfused;
+- TextBrewer: `GeneralDistiller`; the teacher is asked at each step, batches are padded to their longest sentence.
+
+Prints a table and, last, one line of JSON: `stored_vs_plain` (an epoch), `reference_vs_ours` and `textbrewer_vs_ours`
+(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's one pass over the corpus),
+`ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
+"""
+
+import argparse
+import contextlib
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from common import TAGS, bert, bilstm, load, print_json, train_tokenizer
+from datasets import disable_progress_bars
+from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+from transformers.utils import logging
+
+from hf_distill import DistillationArguments, DistillationTrainer, SignalStore, Teacher, encode_dataset
+from hf_distill.alignment import gather_words, pad
+from hf_distill.batching import DistillationCollator
+from hf_distill.export import format_table
+from hf_distill.losses import logit_mse
+
+BATCH, EPOCHS, REFERENCE_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
+STEPS = {"ours": 40, "plain": 40, "bare": 40, "reference": 2, "TextBrewer": 4}  # that are measured in a round
+WARM_UP = 3  # steps before them, one of the slow ones
+
+
+class Clock(TrainerCallback):
+    """Seconds from the end of the last step of warming up to the end of training."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == WARM_UP:
+            self.start = time.perf_counter()
+        self.seconds = time.perf_counter() - getattr(self, "start", 0.0)
+
+
+class Bench:
+    """The models and data that all contenders share. Each contender returns the seconds a sentence takes."""
+
+    def __init__(self, args: argparse.Namespace, folder: str):
+        self.folder, self.device = folder, torch.device(args.device)
+        self.corpus = load(args.data, "train")
+        self.tokenizer = train_tokenizer(self.corpus)
+        self.teacher = Teacher(bert().to(self.device), self.tokenizer, [[index] for index in range(len(TAGS))], 512)
+        self.rows = encode_dataset(self.corpus, self.tokenizer, 512, TAGS)
+        # What the signals say does not matter here, so a tiny model gives them.
+        small = bert(hidden_size=24, num_hidden_layers=1, intermediate_size=24).to(self.device)
+        tiny = Teacher(small, self.tokenizer, self.teacher.mapping, 512)
+        self.signals = SignalStore([tiny], self.corpus, Path(folder) / "signals").attach(self.rows)
+        # The batches of the first epoch.
+        sampler = self.trainer(True, 1, Clock())._get_train_sampler()
+        order = list(sampler)
+        self.batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+
+    def trainer(self, distillation: bool, steps: int, clock: Clock) -> DistillationTrainer:
+        args = DistillationArguments(
+            output_dir=f"{self.folder}/run",
+            per_device_train_batch_size=BATCH,
+            learning_rate=LEARNING_RATE,
+            max_steps=steps,
+            distillation=distillation,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+            disable_tqdm=True,
+            report_to="none",
+            use_cpu=self.device.type == "cpu",
+            bf16=True,
+        )
+        rows = self.signals if distillation else self.rows
+        student = bilstm().train()
+        return DistillationTrainer(student, args, None, self.tokenizer, train_dataset=rows, callbacks=[clock])
+
+    def ours(self, steps: int, distillation: bool = True) -> float:
+        clock = Clock()
+        trainer = self.trainer(distillation, WARM_UP + steps, clock)
+        with contextlib.redirect_stdout(io.StringIO()):  # the Trainer's summary
+            trainer.train()
+        return self.per_word(clock.seconds, self.batches[WARM_UP : WARM_UP + steps])
+
+    def plain(self, steps: int) -> float:
+        return self.ours(steps, distillation=False)
+
+    def bare(self, steps: int) -> float:
+        collator = DistillationCollator(self.tokenizer)
+        rows = self.batches[: WARM_UP + steps]
+        batches = [self.to_device(collator([self.signals[row] for row in batch])) for batch in rows]
+        student = bilstm().train().to(self.device)
+        optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE, fused=True)
+        for number, batch in enumerate(batches):
+            if number == WARM_UP:
+                start = self.now()
+            with torch.autocast(self.device.type, torch.bfloat16):
+                logits = student(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+            words = gather_words(logits.float(), batch["word_positions"])
+            loss = logit_mse(words, batch["teacher_logits"], batch["signal_mask"]) / batch["signal_mask"].sum()
+            loss.backward()
+            nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return self.per_word(self.now() - start, rows[WARM_UP:])
+
+    def reference(self, steps: int) -> float:
+        student = bilstm().train().to(self.device)
+        teacher = self.teacher.model
+        teacher.set_attn_implementation("eager")  # as attentions need
+        optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE)
+        loader = iter(self.random_batches(REFERENCE_LENGTH))
+        for step in range(1 + steps):
+            if step == 1:
+                start = self.now()
+            batch = self.to_device(next(loader))
+            with torch.no_grad():
+                taught = teacher(**batch, output_hidden_states=True, output_attentions=True)
+            loss = nn.functional.mse_loss(student(input_ids=batch["input_ids"]).logits, taught.logits)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        seconds = self.now() - start
+        teacher.set_attn_implementation("sdpa")
+        return seconds / (steps * BATCH)
+
+    def textbrewer(self, steps: int) -> float:
+        student = bilstm().train().to(self.device)
+
+        def adapt(batch: dict[str, Tensor], outputs) -> dict[str, Tensor]:
+            return {"logits": outputs.logits, "logits_mask": batch["attention_mask"]}
+
+        distiller = GeneralDistiller(
+            TrainingConfig(device=self.device, output_dir=self.folder, ckpt_steps=10**9),
+            DistillationConfig(temperature=1, kd_loss_type="mse"),
+            self.teacher.model,
+            student,
+            adapt,
+            adapt,
+        )
+        times = []
+
+        def clocked() -> Iterable[dict[str, Tensor]]:
+            for batch in self.random_batches(None):
+                times.append(self.now())
+                yield batch
+
+        with distiller, contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE)
+            distiller.train(optimizer, clocked(), num_steps=1 + steps, callback=None)
+        return (self.now() - times[1]) / (steps * BATCH)
+
+    def random_batches(self, length: int | None) -> DataLoader:
+        """Batches in random order, padded to `length` or to their longest sentence."""
+
+        def collate(rows: list[dict]) -> dict[str, Tensor]:
+            ids = [row["input_ids"][:length] for row in rows]
+            width = length or max(map(len, ids))
+            return {
+                "input_ids": pad([row + [self.tokenizer.pad_token_id] * (width - len(row)) for row in ids]),
+                "attention_mask": pad([[1] * len(row) + [0] * (width - len(row)) for row in ids]),
+            }
+
+        return DataLoader(self.rows, BATCH, shuffle=True, collate_fn=collate, drop_last=True)
+
+    def labelling(self) -> float:
+        """Seconds a sentence that the teacher takes to label some of the corpus."""
+        sample = self.corpus.shuffle(seed=0).select(range(512))
+        start = self.now()
+        SignalStore([self.teacher], sample, Path(self.folder) / f"labelled-{start}", bf16=True).compute()
+        return (self.now() - start) / len(sample)
+
+    def per_word(self, seconds: float, batches: Iterable[list[int]]) -> float:
+        """Seconds a sentence of the average number of words takes, from the time of these batches."""
+        words = sum(map(len, self.rows["word_positions"]))
+        measured = sum(len(self.rows[row]["word_positions"]) for batch in batches for row in batch)
+        return seconds / measured * words / len(self.rows)
+
+    def to_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value.to(self.device) for name, value in batch.items()}
+
+    def now(self) -> float:
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
+        return time.perf_counter()
+
+    def padding_share(self) -> float:
+        lengths = self.rows["length"][:]
+        real = sum(lengths)
+        positions = sum(len(batch) * max(lengths[row] for row in batch) for batch in self.batches)
+        return 1 - real / positions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(args, folder)
+        contenders = {name: getattr(bench, name.lower()) for name in STEPS}
+        times: dict[str, list[float]] = {name: [] for name in (*STEPS, "labelling")}
+        with tqdm(total=args.rounds * len(times), desc="Measuring") as progress:
+            for _ in range(args.rounds):
+                for name, contender in contenders.items():
+                    times[name].append(contender(STEPS[name]))
+                    progress.update()
+                times["labelling"].append(bench.labelling())
+                progress.update()
+        seconds = {name: statistics.median(values) for name, values in times.items()}
+        sentences, words = len(bench.corpus), sum(map(len, bench.corpus["tokens"]))
+        runs = {name: EPOCHS * sentences * seconds[name] for name in STEPS}
+        runs["ours"] += sentences * seconds["labelling"]
+        table = [
+            [name, f"{words / sentences / seconds[name]:,.0f}", f"{runs[name] / 3600:.2f}" if name in runs else ""]
+            for name in seconds
+        ]
+        print(format_table(["", "words per second", f"{EPOCHS} epochs (hours)"], table))
+        print_json(
+            {
+                "stored_vs_plain": seconds["ours"] / seconds["plain"],
+                "reference_vs_ours": runs["reference"] / runs["ours"],
+                "textbrewer_vs_ours": runs["TextBrewer"] / runs["ours"],
+                "ours_vs_bare": seconds["bare"] / seconds["ours"],
+                "padding_share": bench.padding_share(),
+            }
+        )
+
+
+if __name__ == "__main__":
+    main()
