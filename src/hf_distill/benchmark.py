@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from datasets.utils import tqdm
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from . import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
@@ -35,7 +35,6 @@ def measure(
     sentences: Sequence[Sequence[str]],
     device: torch.device,
     trust_remote_code: bool = False,
-    disable_tqdm: bool = False,
 ) -> dict:
     """Measure forward passes on tokenised batches, in turns, of what a user loads from the models' saved folders.
 
@@ -44,7 +43,6 @@ def measure(
         sentences: lists of words; an even sample of them is used.
         device: where the models run.
         trust_remote_code: passed to transformers when a model is loaded.
-        disable_tqdm: show no progress bar.
 
     Returns:
         `hardware`, `device`, `threads`, `dtype`, and by name: `parameters`, `bytes_on_disk` (the whole folder),
@@ -86,7 +84,7 @@ def measure(
     rounds = {f"batch_{size}": groups for size, groups in batches.items()}
     rounds[f"padded_{REFERENCE_LENGTH}"] = _group(_sample(sentences, REFERENCE_REPEATS), 1)
     total = len(loaded) * sum(map(len, rounds.values()))
-    with tqdm(total=total, desc="Measuring", unit=" batches", disable=disable_tqdm) as progress:
+    with tqdm(total=total, desc="Measuring", unit=" batches") as progress:
         for name, groups in rounds.items():
             seconds = _time(loaded, groups, REFERENCE_LENGTH if name.startswith("padded") else 0, progress)
             words = sum(len(sentence) for group in groups for sentence in group)

@@ -120,5 +120,4 @@ def measure_time(
     if teachers:
         taught = [(teacher.model, teacher.tokenizer, teacher.max_length) for teacher in teachers]
         subjects = {"teacher": taught} | subjects
-    args = trainer.args
-    return measure(subjects, corpora["eval"]["tokens"], args.device, trust_remote_code, args.disable_tqdm)
+    return measure(subjects, corpora["eval"]["tokens"], trainer.args.device, trust_remote_code)

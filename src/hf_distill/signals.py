@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from accelerate import PartialState
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
-from tqdm.auto import tqdm
+from datasets.utils import tqdm
 
 from .data import sentence_keys
 from .teacher import Teacher
