@@ -46,8 +46,8 @@ class SignalStore:
         if not shards:
             return None, np.array([], dtype=self.keys.dtype)
         signals = concatenate_datasets(shards).with_format("arrow")
-        keys = signals.select_columns(["key"])[:]["key"].to_pylist()
-        return signals, np.frombuffer(b"".join(keys), dtype=self.keys.dtype)
+        keys = signals.select_columns(["key"])[:]["key"].combine_chunks().cast(pa.binary(self.keys.itemsize))
+        return signals, np.frombuffer(keys.buffers()[1], dtype=self.keys.dtype)
 
     def _missing(self) -> np.ndarray:
         first = np.unique(self.keys, return_index=True)[1]
