@@ -67,7 +67,7 @@ def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[floa
 
 
 def label_many(data: Path, number: int) -> None:
-    """Label so many augmented sentences with a tiny teacher."""
+    """Print a line when so many augmented sentences are there, then label them with a tiny teacher."""
     corpus = load(data, "train")
     tokenizer = train_tokenizer(corpus)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
@@ -75,20 +75,22 @@ def label_many(data: Path, number: int) -> None:
     rounds = -(-ROUNDS_PER_MILLION * number // 1_000_000)
     text = concatenate_datasets([corpus, augment(corpus, rounds)]).select(range(number))
     with tempfile.TemporaryDirectory() as folder:
+        print("ready", flush=True)
         SignalStore([tiny], text, folder).compute()
 
 
 def peak_memory(command: list[str]) -> float:
-    """The most anonymous memory, in MB, that a command has in use, looked at 50 times a second."""
+    """The most anonymous memory, in MB, that a command has in use after its first line, looked at 50 times a second."""
     peak = 0
-    with subprocess.Popen(command) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
         while process.poll() is None:
             found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
             peak = max(peak, int(found.group(1)) if found else 0)
             time.sleep(0.02)
     if process.returncode:
         raise SystemExit(f"labelling ended with status {process.returncode}")
-    return peak / 1000
+    return 1024 * peak / 1e6
 
 
 def main() -> None:

@@ -196,13 +196,12 @@ def plot(output: Path) -> None:
             for name, folder, results, _ in done
             if name in rows
         )
-        axes.plot([words for words, _, _ in points], [f1 for _, f1, _ in points], marker=marker, label=label)
+        axes.scatter([words for words, _, _ in points], [f1 for _, f1, _ in points], marker=marker, label=label)
         for words, f1, epochs in points:
             below = (0, -14) if marker == "o" else (0, 7)
             axes.annotate(f"{epochs} ep.", (words, f1), below, textcoords="offset points", ha="center", fontsize=8)
-    for name, _, results, _ in done:
-        if name == "teacher":
-            axes.axhline(results["eval_f1"], linestyle="--", color="grey", label="teacher")
+    for results in [results for name, _, results, _ in done if name == "teacher"][:1]:
+        axes.axhline(results["eval_f1"], linestyle="--", color="grey", label="teacher")
     axes.set(xlabel="million words labelled by the teacher", ylabel="F1 on BC2GM devel")
     axes.margins(0.1)
     axes.legend()

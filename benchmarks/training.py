@@ -7,12 +7,14 @@ A BiLSTM (300, head of 256) learns BC2GM in batches of 32 from a teacher of BERT
 - ours: `DistillationTrainer` on stored signals, in bf16; plain: the same on labels alone;
 - bare: a PyTorch loop over the same batches, ready-made, with the same optimiser and precision;
 - reference: the teacher is asked at each step, for hidden states and attentions too, every sentence is padded to 202
-  subwords, which the student reads, AdamW is unfused;
-- TextBrewer: `GeneralDistiller`; the teacher is asked at each step, batches are padded to their longest sentence.
+  subwords, which the student reads, AdamW is unfused, all in fp32;
+- TextBrewer: `GeneralDistiller` as it comes, in fp32; the teacher is asked at each step, batches are padded to their
+  longest sentence. (Its `BasicDistiller` can keep logits in memory, for batches that stay the same in each epoch.)
+- The last two also under bf16 autocast, which neither of them has of its own.
 
 Prints a table and, last, one line of JSON: `stored_vs_plain` (an epoch), `reference_vs_ours` and `textbrewer_vs_ours`
-(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's one pass over the corpus),
-`ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
+(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's one pass over the corpus), the same
+with `_bf16`, `ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
 """
 
 import argparse
@@ -22,6 +24,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,6 +45,7 @@ from hf_distill.losses import logit_mse
 
 BATCH, EPOCHS, REFERENCE_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
 STEPS = {"ours": 40, "plain": 40, "bare": 40, "reference": 2, "TextBrewer": 4}  # that are measured in a round
+BF16 = ("reference", "TextBrewer")  # that are measured once more, in bf16
 WARM_UP = 3  # steps before them, one of the slow ones
 
 
@@ -120,7 +124,7 @@ class Bench:
             optimizer.zero_grad()
         return self.per_word(self.now() - start, rows[WARM_UP:])
 
-    def reference(self, steps: int) -> float:
+    def reference(self, steps: int, bf16: bool = False) -> float:
         student = bilstm().train().to(self.device)
         teacher = self.teacher.model
         teacher.set_attn_implementation("eager")  # as attentions need
@@ -130,9 +134,11 @@ class Bench:
             if step == 1:
                 start = self.now()
             batch = self.to_device(next(loader))
-            with torch.no_grad():
-                taught = teacher(**batch, output_hidden_states=True, output_attentions=True)
-            loss = nn.functional.mse_loss(student(input_ids=batch["input_ids"]).logits, taught.logits)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                with torch.no_grad():
+                    taught = teacher(**batch, output_hidden_states=True, output_attentions=True)
+                logits = student(input_ids=batch["input_ids"]).logits
+            loss = nn.functional.mse_loss(logits.float(), taught.logits.float())
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -140,11 +146,11 @@ class Bench:
         teacher.set_attn_implementation("sdpa")
         return seconds / (steps * BATCH)
 
-    def textbrewer(self, steps: int) -> float:
+    def textbrewer(self, steps: int, bf16: bool = False) -> float:
         student = bilstm().train().to(self.device)
 
         def adapt(batch: dict[str, Tensor], outputs) -> dict[str, Tensor]:
-            return {"logits": outputs.logits, "logits_mask": batch["attention_mask"]}
+            return {"logits": outputs.logits.float(), "logits_mask": batch["attention_mask"]}
 
         distiller = GeneralDistiller(
             TrainingConfig(device=self.device, output_dir=self.folder, ckpt_steps=10**9),
@@ -161,10 +167,12 @@ class Bench:
                 times.append(self.now())
                 yield batch
 
-        with distiller, contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-            optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE)
-            distiller.train(optimizer, clocked(), num_steps=1 + steps, callback=None)
-        return (self.now() - times[1]) / (steps * BATCH)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        with autocast, distiller, contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+            optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE, fused=True)
+            distiller.train(optimizer, clocked(), num_steps=2 + steps, callback=None)
+        # From the beginning of the second step to that of the last, at whose end it writes a checkpoint.
+        return (times[1 + steps] - times[1]) / (steps * BATCH)
 
     def random_batches(self, length: int | None) -> DataLoader:
         """Batches in random order, padded to `length` or to their longest sentence."""
@@ -217,18 +225,18 @@ def main() -> None:
     logging.set_verbosity_error()
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(args, folder)
-        contenders = {name: getattr(bench, name.lower()) for name in STEPS}
-        times: dict[str, list[float]] = {name: [] for name in (*STEPS, "labelling")}
+        contenders = {name: partial(getattr(bench, name.lower()), steps) for name, steps in STEPS.items()}
+        contenders |= {f"{name} in bf16": partial(contenders[name], bf16=True) for name in BF16}
+        contenders["labelling"] = bench.labelling
+        times: dict[str, list[float]] = {name: [] for name in contenders}
         with tqdm(total=args.rounds * len(times), desc="Measuring") as progress:
             for _ in range(args.rounds):
                 for name, contender in contenders.items():
-                    times[name].append(contender(STEPS[name]))
+                    times[name].append(contender())
                     progress.update()
-                times["labelling"].append(bench.labelling())
-                progress.update()
         seconds = {name: statistics.median(values) for name, values in times.items()}
         sentences, words = len(bench.corpus), sum(map(len, bench.corpus["tokens"]))
-        runs = {name: EPOCHS * sentences * seconds[name] for name in STEPS}
+        runs = {name: EPOCHS * sentences * seconds[name] for name in seconds if name != "labelling"}
         runs["ours"] += sentences * seconds["labelling"]
         table = [
             [name, f"{words / sentences / seconds[name]:,.0f}", f"{runs[name] / 3600:.2f}" if name in runs else ""]
@@ -240,6 +248,8 @@ def main() -> None:
                 "stored_vs_plain": seconds["ours"] / seconds["plain"],
                 "reference_vs_ours": runs["reference"] / runs["ours"],
                 "textbrewer_vs_ours": runs["TextBrewer"] / runs["ours"],
+                "reference_bf16_vs_ours": runs["reference in bf16"] / runs["ours"],
+                "textbrewer_bf16_vs_ours": runs["TextBrewer in bf16"] / runs["ours"],
                 "ours_vs_bare": seconds["bare"] / seconds["ours"],
                 "padding_share": bench.padding_share(),
             }

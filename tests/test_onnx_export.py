@@ -2,6 +2,12 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from transformers import (
+    DistilBertConfig,
+    DistilBertForTokenClassification,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
 
 from hf_distill.alignment import predict_words
 from hf_distill.labels import UserError
@@ -15,14 +21,27 @@ TEXT = tiny.corpus(40, seed=3, longest=20)
 
 
 def student(kind):
+    torch.manual_seed(0)
+    common = {"vocab_size": len(TOKENIZER), "pad_token_id": 0, **label_config(tiny.TAGS)}
     if kind == "tinybert":
         return tiny.bert(TOKENIZER, hidden=48)
-    torch.manual_seed(0)
+    if kind == "roberta":
+        config = RobertaConfig(
+            hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, **common
+        )
+        return RobertaForTokenClassification(config)
+    if kind == "distilbert":
+        return DistilBertForTokenClassification(
+            DistilBertConfig(dim=24, n_layers=2, n_heads=2, hidden_dim=32, **common)
+        )
     sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
-    return BiLSTMForTokenClassification(BiLSTMConfig(len(TOKENIZER), **sizes, **label_config(tiny.TAGS)))
+    if kind == "bert embeddings":
+        table = {"vocab_size": len(TOKENIZER), "hidden_size": 24, "max_position_embeddings": 64}
+        sizes |= {"embedding_type": "bert", "bert_config": table}
+    return BiLSTMForTokenClassification(BiLSTMConfig(**sizes, **common))
 
 
-@pytest.mark.parametrize("kind", ["bilstm", "deep head", "tinybert"])
+@pytest.mark.parametrize("kind", ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert"])
 def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
     model = student(kind).eval()
     report = export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], TEXT["tags"], tiny.TAGS, 64)

@@ -141,6 +141,20 @@ def test_a_second_run_reads_what_the_first_wrote(tmp_path, tokenizer):
     assert len(again.missing) == len({tuple(words) for words in text["tokens"]})
 
 
+def test_signals_that_are_missing_after_labelling_are_an_error(tmp_path, tokenizer, monkeypatch):
+    """As between nodes that do not share the folder."""
+    teacher, text = tiny.teacher(tokenizer), tiny.corpus(30, seed=1)
+    SignalStore([teacher], text.select(range(20)), tmp_path).compute()
+    monkeypatch.setattr("hf_distill.signals._write_shard", lambda *parts: None)
+    missing = len({tuple(words) for words in text["tokens"]} - {tuple(words) for words in text["tokens"][:20]})
+    with pytest.raises(UserError, match=f"{missing} sentences have no signals.*--signals_dir"):
+        SignalStore([teacher], text, tmp_path).compute()
+
+
+def test_a_corpus_without_sentences_has_no_signals(tmp_path, tokenizer):
+    assert SignalStore([tiny.teacher(tokenizer)], tiny.corpus(3).select([]), tmp_path).read() == []
+
+
 def test_another_corpus_reads_what_it_shares(tmp_path, tokenizer):
     teacher, text = tiny.teacher(tokenizer), tiny.corpus(60, seed=1, longest=40)
     SignalStore([teacher], text.select(range(20)), tmp_path).compute()

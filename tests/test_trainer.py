@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -226,18 +227,24 @@ def test_best_checkpoint_by_devel_f1_and_early_stopping(tmp_path, tokenizer):
 
 def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, encoded):
     """The trainer's evaluation, put together from windows, is the score of the whole sentences."""
+    from hf_distill.alignment import word_pieces
     from hf_distill.metrics import score
 
     devel = tiny.corpus(20, seed=7).map(lambda row: {"tokens": row["tokens"] * 11, "tags": row["tags"] * 11})
     student = small_bert(tokenizer)
+    windows = encode_dataset(devel, tokenizer, 64, tiny.TAGS, piece_tokenizer=tokenizer).shuffle(seed=0)
+    assert len(windows) > len(devel)
     trainer = DistillationTrainer(
         model=student, args=arguments(tmp_path, per_device_eval_batch_size=3), processing_class=tokenizer,
-        train_dataset=encoded[1], eval_dataset=encode_dataset(devel, tokenizer, 64, tiny.TAGS),
+        train_dataset=encoded[1], eval_dataset=windows,
     )  # fmt: skip
     measured = trainer.evaluate()
     logits = predict_words(student.eval(), tokenizer, devel["tokens"], 64)
-    for name, value in score(logits, devel["tags"], tiny.TAGS).items():
+    for name, value in score(logits, devel["tags"], tiny.TAGS, word_pieces(devel, tokenizer)).items():
         assert measured[f"eval_{name}"] == pytest.approx(value), name
+    gold = torch.tensor([tiny.TAGS.index(tag) for tags in devel["tags"] for tag in tags])
+    per_word = torch.nn.functional.cross_entropy(torch.tensor(np.concatenate(logits)), gold)
+    assert measured["eval_loss"] == pytest.approx(per_word.item())
 
 
 def test_rows_without_a_signal_are_left_out_where_there_is_no_teacher(tokenizer, encoded):
@@ -321,6 +328,11 @@ def train_both(folder) -> dict:
         trainer.train()
         scores = {name: value for name, value in trainer.evaluate().items() if "f1" in name}
         results[kind] = [weights(trainer), loss_logs(trainer), scores, args.world_size]
+    # Some sentences are labelled before, in a store that is not a multiple of its shards.
+    text, teacher, signals = tiny.corpus(64, seed=1), tiny.teacher(tokenizer), f"{folder}/signals"
+    SignalStore([teacher], text.select(range(10, 20)), signals).compute()
+    with patch("hf_distill.signals.SHARD_SENTENCES", 7):
+        results["signals"] = torch.tensor(np.concatenate(SignalStore([teacher], text, signals).read()))
     return results
 
 
@@ -334,6 +346,7 @@ def test_two_processes_equal_one(tmp_path):
     one = train_both(tmp_path / "one")
     for rank in (0, 1):
         two = torch.load(tmp_path / f"results-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(two["signals"], one["signals"])
         for kind in ("bilstm", "tinybert"):
             assert two[kind][3] == 2 and one[kind][3] == 1, "world size"
             assert_same(one[kind][0], two[kind][0])

@@ -265,7 +265,7 @@ def sentence_keys(dataset: Dataset) -> np.ndarray:
 
 def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> list[int]:
     """Rows of `dataset` whose sentence also stands in one of the evaluation datasets."""
-    held_out = np.concatenate([sentence_keys(held) for held in evaluation])
+    held_out = np.concatenate([np.array([], dtype="S16"), *(sentence_keys(held) for held in evaluation)])
     return np.flatnonzero(np.isin(sentence_keys(dataset), held_out)).tolist()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 from datasets import Dataset
+from transformers import AutoModelForTokenClassification
 
 from .alignment import encode_dataset, join_windows, window_length, word_pieces
 from .arguments import DataArguments, DistillationArguments
@@ -93,12 +94,19 @@ def save_results(
     write_json(folder / "all_results.json", dict(sorted(results.items())))
 
 
-def export_student(trainer: DistillationTrainer, corpora: Mapping[str, Dataset], data_args: DataArguments) -> str:
-    """`onnx_export.export_onnx` of the student into the output folder. Returns what to tell the user."""
+def export_student(
+    trainer: DistillationTrainer,
+    corpora: Mapping[str, Dataset],
+    data_args: DataArguments,
+    trust_remote_code: bool,
+) -> str:
+    """`onnx_export.export_onnx` of the saved student, into its folder. Returns what to tell the user."""
     tokenizer, folder = trainer.processing_class, Path(trainer.args.output_dir)
-    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
+    # Not the trainer's: accelerate has put its autocast into that one's forward.
+    student = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     devel = corpora["eval"]
-    report = export_onnx(trainer.student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
+    report = export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
     return "\n".join(
         f"{folder / 'onnx' / file}: {report[f'{name}_bytes'] / 2**20:.1f} MiB, F1 {report[f'{name}_f1']:.4f} "
         f"(PyTorch {report['pytorch_f1']:.4f})"

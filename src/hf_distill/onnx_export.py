@@ -18,7 +18,7 @@ from .labels import UserError
 from .metrics import decode, score
 
 MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
-INT8_TOLERANCE = 0.005  # of entity-level F1, between int8 and PyTorch
+INT8_TOLERANCE = 0.005  # of entity-level F1, that int8 may cost
 INPUTS = ["input_ids", "attention_mask"]
 
 
@@ -55,7 +55,7 @@ def check_onnx_installed() -> None:
     """Raise a UserError if what `export_onnx` needs is not installed."""
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"--export onnx needs {' and '.join(missing)}: pip install 'hf_distill[onnx]'.")
+        raise UserError(f"--export onnx needs {' and '.join(missing)}: pip install onnx onnxruntime.")
 
 
 def export_onnx(
@@ -83,8 +83,8 @@ def export_onnx(
         `int8_bytes`).
 
     Raises:
-        UserError: a word's tag differs between PyTorch and fp32, or the F1 of int8 is off by more than half a point.
-            Nothing is left behind then.
+        UserError: a word's tag differs between PyTorch and fp32, or in int8 F1 is lower by more than half a point (in
+            a small corpus: by more than one mention). Nothing is left behind then.
     """
     model = copy.deepcopy(model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
@@ -97,10 +97,13 @@ def export_onnx(
         logits = {name: predict_words(each, tokenizer, sentences, max_length) for name, each in models.items()}
         f1 = {name: score(values, references, tags)["f1"] for name, values in logits.items()}
         _check_equal(logits["pytorch"], logits["onnx"], tags)
-        if abs(f1["int8"] - f1["pytorch"]) > INT8_TOLERANCE:
+        # In a small corpus a single mention is more than the tolerance.
+        mentions = sum(tag[0] in "BS" for sequence in references for tag in sequence)
+        tolerance = max(INT8_TOLERANCE, 1 / max(1, mentions))
+        if f1["pytorch"] - f1["int8"] > tolerance:
             raise UserError(
                 f"The ONNX export failed: in int8 the student's F1 is {f1['int8']:.4f}, in PyTorch "
-                f"{f1['pytorch']:.4f}; they may differ by {INT8_TOLERANCE}."
+                f"{f1['pytorch']:.4f}; it may lose {tolerance:.3f}."
             )
         target = Path(folder) / "onnx"
         target.mkdir(exist_ok=True)

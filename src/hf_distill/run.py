@@ -96,12 +96,12 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     }
     save_results(trainer, corpora, results, predictions, teacher_predictions)
     tell(result_table(results, corpora, args))
-    if args.export and PartialState().is_main_process:
-        tell(export_student(trainer, corpora, data_args))
     if args.measure_time and PartialState().is_main_process:
         report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
         write_json(Path(args.output_dir) / "benchmark.json", report)
         tell(benchmark_table(report) + "\n")
+    if args.export and PartialState().is_main_process:
+        tell(export_student(trainer, corpora, data_args, model_args.trust_remote_code))
     tell(f"Student, results and predictions: {args.output_dir}")
     trainer.end()
 
@@ -121,8 +121,9 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
         )
-    if args.measure_time and args.do_train_teacher and not args.do_train:
-        raise UserError("--measure_time measures a student, and --do_train 0 stops before there is one.")
+    for name in ("measure_time", "export"):
+        if getattr(args, name) and args.do_train_teacher and not args.do_train:
+            raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")
     if args.export:
         check_onnx_installed()
     if PartialState().is_main_process:

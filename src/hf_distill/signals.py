@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from datasets.utils import tqdm
 
 from .data import sentence_keys
+from .labels import UserError
 from .teacher import Teacher
 
 SHARD_SENTENCES = 2048
@@ -30,7 +33,14 @@ class SignalStore:
     """
 
     def __init__(self, teachers: Sequence[Teacher], dataset: Dataset, folder: str | Path, bf16: bool = False):
-        """Take a dataset with the column `tokens`; nothing is computed yet."""
+        """Nothing is computed yet.
+
+        Args:
+            teachers: whose logits are averaged.
+            dataset: with the column `tokens`.
+            folder: holds the stores of all teachers; nodes have to share it.
+            bf16: let the teachers compute in bf16.
+        """
         self.teachers = list(teachers)
         self.dataset = dataset.select_columns(["tokens"])
         self.bf16 = bf16
@@ -59,16 +69,18 @@ class SignalStore:
         return self.dataset.select(self._missing())
 
     def compute(self) -> tuple[Dataset, np.ndarray]:
-        """Label what is missing, shared out over the processes, and open all shards.
+        """Label what is missing, shared out over the processes (each of which has to call this), and open all shards.
 
         Returns:
             A dataset in Arrow format with a column `teacher_logits` ([words, labels] per sentence), and for each row of
             the store's dataset its row there.
+
+        Raises:
+            UserError: signals that another process should have written are not in the folder.
         """
         state = PartialState()
         self.folder.mkdir(parents=True, exist_ok=True)
-        missing = self._missing()
-        state.wait_for_everyone()  # nobody writes before all have looked
+        [missing] = broadcast_object_list([self._missing()])  # one list for all, whatever is written meanwhile
         parts = [missing[start : start + SHARD_SENTENCES] for start in range(0, len(missing), SHARD_SENTENCES)]
         mine = parts[state.process_index :: state.num_processes]
         hidden = not mine or not state.is_local_main_process
@@ -81,6 +93,12 @@ class SignalStore:
                 _write_shard(self.folder, self.keys[rows], written)
         state.wait_for_everyone()
         signals, keys = self._open()
+        absent = ~np.isin(self.keys, keys)
+        if absent.any():
+            raise UserError(
+                f"{self.folder}: {absent.sum():,} sentences have no signals after labelling. Do all nodes share the "
+                "folder (--signals_dir)?"
+            )
         order = np.argsort(keys)
         return signals, order[np.searchsorted(keys, self.keys, sorter=order)]
 
@@ -90,6 +108,8 @@ class SignalStore:
 
     def read(self) -> list[np.ndarray]:
         """The logits [words, labels] of every row of the dataset, computed where they are missing."""
+        if not len(self.dataset):
+            return []
         signals, rows = self.compute()
         return _arrays(signals[rows]["teacher_logits"])
 
@@ -131,7 +151,7 @@ def _arrays(column: pa.ChunkedArray) -> list[np.ndarray]:
 
 def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> None:
     path = folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.arrow"
-    temporary = path.with_suffix(f".tmp-{os.getpid()}")
+    temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}")
     labels = rows[0].shape[1]
     features = Features({"key": Value("binary"), "teacher_logits": List(List(Value("float32"), length=labels))})
     with ArrowWriter(path=str(temporary), features=features) as writer:

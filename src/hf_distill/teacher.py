@@ -38,6 +38,8 @@ class Teacher:
     def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
         """Word logits [words, student labels], one array per sentence."""
         logits = predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16)
+        if not logits:
+            return []
         mapped = map_logits(torch.from_numpy(np.concatenate(logits)), self.mapping).numpy()
         return np.split(mapped, np.cumsum([len(scores) for scores in logits])[:-1])
 

@@ -240,13 +240,16 @@ class DistillationTrainer(Trainer):
             outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
         logits = gather_words(outputs.logits.float(), inputs["word_positions"])
         labels = inputs["labels"]
-        count = (labels != -100).sum().clamp(min=1)
+        # Trainer averages over rows, so that this gives the mean over words.
+        count = len(labels) * self._words_per_row
         loss = losses.hard_cross_entropy(logits, labels, label_smoothing=0.0) / count
         return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
 
     def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs):
         """As in Trainer; remembers which dataset the metrics are about."""
         self._evaluated = dataloader.dataset
+        labelled = sum(label != -100 for labels in self._evaluated["labels"] for label in labels)
+        self._words_per_row = max(1, labelled) / len(self._evaluated)
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
