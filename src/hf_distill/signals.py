@@ -51,17 +51,20 @@ class SignalStore:
         self.folder = Path(folder) / digest.hexdigest()[:32]
 
     def _open(self) -> tuple[Dataset | None, np.ndarray]:
-        """All shards as one dataset (memory-mapped), and the keys of its rows."""
+        """All shards as one dataset (memory-mapped), and for each row of `self.dataset` its row there, or -1."""
         shards = [Dataset.from_file(str(path)) for path in sorted(self.folder.glob("*.arrow"))]
         if not shards:
-            return None, np.array([], dtype=self.keys.dtype)
+            return None, np.full(len(self.keys), -1)
         signals = concatenate_datasets(shards).with_format("arrow")
-        keys = signals.select_columns(["key"])[:]["key"].combine_chunks().cast(pa.binary(self.keys.itemsize))
-        return signals, np.frombuffer(keys.buffers()[1], dtype=self.keys.dtype)
+        column = signals.select_columns(["key"])[:]["key"].combine_chunks().cast(pa.binary(self.keys.itemsize))
+        keys = np.frombuffer(column.buffers()[1], dtype=self.keys.dtype)
+        order = np.argsort(keys)
+        rows = order[np.searchsorted(keys, self.keys, sorter=order).clip(max=len(keys) - 1)]
+        return signals, np.where(keys[rows] == self.keys, rows, -1)
 
     def _missing(self) -> np.ndarray:
-        first = np.unique(self.keys, return_index=True)[1]
-        return np.sort(first[~np.isin(self.keys[first], self._open()[1])])
+        absent = np.flatnonzero(self._open()[1] == -1)
+        return np.sort(absent[np.unique(self.keys[absent], return_index=True)[1]])
 
     @property
     def missing(self) -> Dataset:
@@ -92,15 +95,14 @@ class SignalStore:
                     progress.update(len(rows[start : start + 1024]))
                 _write_shard(self.folder, self.keys[rows], written)
         state.wait_for_everyone()
-        signals, keys = self._open()
-        absent = ~np.isin(self.keys, keys)
-        if absent.any():
+        signals, rows = self._open()
+        absent = (rows == -1).sum()
+        if absent:
             raise UserError(
-                f"{self.folder}: {absent.sum():,} sentences have no signals after labelling. Do all nodes share the "
-                "folder (--signals_dir)?"
+                f"{self.folder}: {absent:,} sentences have no signals after labelling. Do all nodes share the folder "
+                "(--signals_dir)?"
             )
-        order = np.argsort(keys)
-        return signals, order[np.searchsorted(keys, self.keys, sorter=order)]
+        return signals, rows
 
     def _label(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
         answers = [teacher.predict(sentences, self.bf16) for teacher in self.teachers]
