@@ -44,27 +44,37 @@ class SignalStore:
         self.teachers = list(teachers)
         self.dataset = dataset.select_columns(["tokens"])
         self.bf16 = bf16
-        self.keys = sentence_keys(dataset)
+        # Each distinct sentence once: its key, the first row that holds it, and for each row its place among the keys.
+        self.keys, self.first, self.place = np.unique(sentence_keys(dataset), return_index=True, return_inverse=True)
         digest = hashlib.sha256(b"float32 bf16" if bf16 else b"float32")
         for teacher in self.teachers:
             digest.update(teacher.fingerprint().encode())
         self.folder = Path(folder) / digest.hexdigest()[:32]
+        self._shards: list[Path] = []
+        self._signals: Dataset | None = None
+        self._stored = np.full(len(self.keys), -1)
 
-    def _open(self) -> tuple[Dataset | None, np.ndarray]:
-        """All shards as one dataset (memory-mapped), and for each row of `self.dataset` its row there, or -1."""
-        shards = [Dataset.from_file(str(path)) for path in sorted(self.folder.glob("*.arrow"))]
-        if not shards:
-            return None, np.full(len(self.keys), -1)
-        signals = concatenate_datasets(shards).with_format("arrow")
-        column = signals.select_columns(["key"])[:]["key"].combine_chunks().cast(pa.binary(self.keys.itemsize))
-        keys = np.frombuffer(column.buffers()[1], dtype=self.keys.dtype)
-        order = np.argsort(keys)
-        rows = order[np.searchsorted(keys, self.keys, sorter=order).clip(max=len(keys) - 1)]
-        return signals, np.where(keys[rows] == self.keys, rows, -1)
+    def _open(self) -> None:
+        """Open the shards that are there (memory-mapped), and note for each key its row in them, or -1."""
+        shards = sorted(self.folder.glob("*.arrow"))
+        if shards == self._shards:
+            return
+        opened = [Dataset.from_file(str(path)) for path in shards]
+        self._shards, self._signals = shards, concatenate_datasets(opened).with_format("arrow") if opened else None
+        self._stored[:] = -1
+        start = 0
+        for shard in opened if len(self.keys) else []:
+            column = shard.with_format("arrow")[:]["key"].combine_chunks().cast(pa.binary(self.keys.itemsize))
+            keys = np.frombuffer(column.buffers()[1], dtype=self.keys.dtype)
+            places = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+            known = self.keys[places] == keys
+            self._stored[places[known]] = start + np.flatnonzero(known)
+            start += len(keys)
 
     def _missing(self) -> np.ndarray:
-        absent = np.flatnonzero(self._open()[1] == -1)
-        return np.sort(absent[np.unique(self.keys[absent], return_index=True)[1]])
+        """The first rows of the distinct sentences that no shard on disk holds."""
+        self._open()
+        return np.sort(self.first[self._stored == -1])
 
     @property
     def missing(self) -> Dataset:
@@ -93,16 +103,16 @@ class SignalStore:
                 for start in range(0, len(rows), 1024):
                     written += self._label(self.dataset[rows[start : start + 1024]]["tokens"])
                     progress.update(len(rows[start : start + 1024]))
-                _write_shard(self.folder, self.keys[rows], written)
+                _write_shard(self.folder, self.keys[self.place[rows]], written)
         state.wait_for_everyone()
-        signals, rows = self._open()
-        absent = (rows == -1).sum()
+        self._open()
+        absent = (self._stored == -1).sum()
         if absent:
             raise UserError(
                 f"{self.folder}: {absent:,} sentences have no signals after labelling. Do all nodes share the folder "
                 "(--signals_dir)?"
             )
-        return signals, rows
+        return self._signals, self._stored[self.place]
 
     def _label(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
         answers = [teacher.predict(sentences, self.bf16) for teacher in self.teachers]
