@@ -79,6 +79,11 @@ def test_the_launch_commands_of_the_reference(here, command, capsys):
     for prefix in ("eval", "teacher_eval", "test", "teacher_test"):
         for name in ("f1", "f1_argmax", "token_f1", "precision", "recall", "GENE_f1"):
             assert 0 <= measured[f"{prefix}_{name}"] <= 1
+        assert measured[f"{prefix}_f1_low"] <= measured[f"{prefix}_f1"] <= measured[f"{prefix}_f1_high"]
+    for name in ("eval", "test"):
+        gain = measured[f"{name}_f1"] - measured[f"teacher_{name}_f1"]
+        assert measured[f"{name}_f1_above_teacher"] == pytest.approx(gain)
+        assert measured[f"{name}_f1_above_teacher_low"] <= gain <= measured[f"{name}_f1_above_teacher_high"]
     rows = [line.split("\t") for line in (folder / "predictions_eval.tsv").read_text().splitlines()]
     gold = [line.split("\t") for line in Path("val.tsv").read_text().splitlines()]
     assert [row[:2] for row in rows] == gold, "tokens and gold tags, sentence by sentence"
@@ -133,7 +138,7 @@ def test_teacher_baseline_and_student_in_one_run(here, capsys):
     assert Path("out/teacher/model.safetensors").stat().st_mtime_ns == written
     measured = results("out")
     assert measured["teacher_eval_f1"] > 0.8, "the rule is easy to learn"
-    assert {"baseline_eval_f1", "eval_f1"} <= measured.keys()
+    assert {"baseline_eval_f1", "eval_f1", "eval_f1_above_baseline_low"} <= measured.keys()
     assert "student, labels alone (eval)" in capsys.readouterr().out
     AutoModelForTokenClassification.from_pretrained("out/teacher")
     AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hf_distill.metrics import EntityScores, decode, score, token_f1
+from hf_distill.metrics import EntityScores, decode, f1_difference, f1_intervals, score, token_f1
 
 TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 
@@ -87,3 +87,49 @@ def test_a_corpus_without_mentions_scores_zero():
     assert scores["f1"] == scores["f1_argmax"] == scores["token_f1"] == 0
     scores = score([logits_of(["O", "S-GENE"])], [["O", "O"]], TAGS, pieces=[[1, 1]])
     assert scores["f1"] == scores["precision"] == scores["token_f1"] == 0
+
+
+def test_intervals_by_hand():
+    gold = [["S-GENE", "O"], ["B-GENE", "E-GENE"]]
+    predicted = [["S-GENE", "O"], ["S-GENE", "O"]]
+    low_high = f1_intervals([logits_of(tags) for tags in predicted], gold, TAGS, pieces=[[1, 1], [2, 3]])
+    # Two sentences drawn out of two: in a quarter of the draws each both are right, and none is.
+    assert {name: value for name, value in low_high.items() if name.startswith(("f1_l", "f1_h", "GENE"))} == {
+        "f1_low": 0,
+        "f1_high": 1,
+        "GENE_f1_low": 0,
+        "GENE_f1_high": 1,
+    }
+    assert (low_high["token_f1_low"], low_high["token_f1_high"]) == (0, 1)
+    all_right = f1_intervals([logits_of(tags) for tags in gold * 9], gold * 9, TAGS, pieces=[[1, 1], [2, 3]] * 9)
+    assert set(all_right.values()) == {1}
+    one = f1_intervals([logits_of(gold[0])], gold[:1], TAGS)
+    assert (one["f1_low"], one["f1_high"]) == (0, 1), "one sentence says nothing about others"
+
+
+def test_intervals_surround_what_they_are_about():
+    gold = [["B-GENE", "E-GENE", "S-CHEMICAL"]] * 300
+    tags = [*TAGS, "B-CHEMICAL", "I-CHEMICAL", "E-CHEMICAL", "S-CHEMICAL"]
+    # Genes are right in two sentences of three, chemicals in all.
+    spoilt = ["S-GENE", "O", "S-CHEMICAL"]
+    predicted = [spoilt if number % 3 else gold[0] for number in range(300)]
+    logits = [np.eye(len(tags))[[tags.index(tag) for tag in each]] for each in predicted]
+    scores = score(logits, gold, tags, [[1, 2, 1]] * 300) | f1_intervals(logits, gold, tags, [[1, 2, 1]] * 300)
+    for name in ("f1", "GENE_f1", "f1_argmax", "token_f1"):
+        assert scores[f"{name}_low"] < scores[name] < scores[f"{name}_high"]
+    # Of n right genes in 300 the standard error of n / 300 is 0.027.
+    assert scores["GENE_f1_high"] - scores["GENE_f1_low"] == pytest.approx(4 * 0.027, abs=0.01)
+    assert scores["CHEMICAL_f1_low"] == scores["CHEMICAL_f1_high"] == 1
+
+
+def test_difference_is_paired():
+    gold = [["S-GENE", "O"]] * 200
+    good = [["S-GENE", "O"] if number % 2 else ["O", "O"] for number in range(200)]
+    better = [["S-GENE", "O"] if number % 2 or number < 40 else ["O", "O"] for number in range(200)]
+    assert f1_difference(good, good, gold) == {"value": 0, "low": 0, "high": 0}
+    # Right in 100 and in 120 sentences of 200, with recall alone at stake: 2 * 120 / 320 - 2 * 100 / 300.
+    difference = f1_difference(better, good, gold)
+    assert difference["value"] == pytest.approx(0.75 - 2 / 3)
+    assert 0 < difference["low"] < difference["value"] < difference["high"] < 0.15
+    reverse = f1_difference(good, better, gold)
+    assert (reverse["low"], reverse["high"]) == pytest.approx((-difference["high"], -difference["low"]))

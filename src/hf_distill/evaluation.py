@@ -13,7 +13,7 @@ from .benchmark import measure
 from .data import EVALUATED
 from .export import save_model, write_columns, write_json
 from .labels import UserError
-from .metrics import decode, score
+from .metrics import decode, f1_difference, f1_intervals, score
 from .onnx_export import MODEL_NAME, QUANTIZED_NAME, export_onnx
 from .signals import SignalStore
 from .teacher import Teacher
@@ -27,7 +27,8 @@ def evaluate_teachers(
     args: DistillationArguments,
     stores: Mapping[str, SignalStore],
 ) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`teacher_eval_f1`, ...) and predicted tags, by corpus, of the teachers' averaged logits.
+    """Scores (`teacher_eval_f1`, `teacher_eval_f1_low`, ...) and predicted tags, by corpus, of the teachers' averaged
+    logits.
 
     Raises:
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
@@ -38,7 +39,8 @@ def evaluate_teachers(
             continue
         logits = stores[name].read()
         predictions[name] = decode(logits, tags)
-        scores = score(logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
+        judged = (logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
+        scores = score(*judged) | f1_intervals(*judged)
         metrics |= {f"teacher_{name}_{key}": value for key, value in scores.items()}
     if metrics["teacher_eval_f1"] < args.min_teacher_f1:
         raise UserError(
@@ -56,7 +58,7 @@ def evaluate_student(
     data_args: DataArguments,
     teachers: Sequence[Teacher],
 ) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`eval_f1`, ...) and predicted tags, by corpus, of the trained student."""
+    """Scores (`eval_f1`, `eval_f1_low`, ...) and predicted tags, by corpus, of the trained student."""
     tokenizer = trainer.processing_class
     max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
     pieces = teachers[0].tokenizer if teachers else tokenizer
@@ -71,7 +73,29 @@ def evaluate_student(
         metrics |= output.metrics
         logits = join_windows(output.predictions, output.label_ids, encoded)
         predictions[name] = decode(logits, trainer.tags)
+        intervals = f1_intervals(logits, corpora[name]["tags"], trainer.tags, word_pieces(corpora[name], pieces))
+        metrics |= {f"{name}_{key}": value for key, value in intervals.items()}
     return metrics, predictions
+
+
+def compare(
+    corpora: Mapping[str, Dataset],
+    predictions: Mapping[str, list[list[str]]],
+    others: Mapping[str, list[list[str]]],
+    name: str,
+) -> dict[str, float]:
+    """By corpus, how much the student's F1 is above that of another model, called `name` (`eval_f1_above_NAME`, with
+    its interval in `..._low` and `..._high`); nothing where the other has predicted nothing.
+    """
+    found = {}
+    for corpus in predictions.keys() & others.keys():
+        difference = f1_difference(predictions[corpus], others[corpus], corpora[corpus]["tags"])
+        found |= {
+            f"{corpus}_f1_above_{name}": difference["value"],
+            f"{corpus}_f1_above_{name}_low": difference["low"],
+            f"{corpus}_f1_above_{name}_high": difference["high"],
+        }
+    return found
 
 
 def save_results(

@@ -1,15 +1,19 @@
-"""Entity-level scores, and the reference's token-level F1 under a name of its own."""
+"""Entity-level scores, the reference's token-level F1 under a name of its own, and how sure each F1 is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import datasets
 import evaluate
 import numpy as np
+from scipy.stats import bootstrap
 from seqeval.metrics import classification_report
+from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, IOBES
 from sklearn.metrics import f1_score
 
-from .labels import constrained_decode, convert_tags, detect_scheme, iob2_names
+from .labels import constrained_decode, convert_tags, detect_scheme, iob2_names, spans
+
+RESAMPLES = 2000  # of a bootstrap
 
 _SCHEMES = {"IOB2": IOB2, "IOBES": IOBES}
 
@@ -106,3 +110,76 @@ def score(
     if pieces is not None:
         scores["token_f1"] = token_f1(predictions, references, pieces)
     return scores
+
+
+def f1_intervals(
+    logits: Sequence[np.ndarray],
+    references: Sequence[Sequence[str]],
+    tags: Sequence[str],
+    pieces: Sequence[Sequence[int]] | None = None,
+) -> dict[str, float]:
+    """95 % intervals (`f1_low`, `f1_high`, `GENE_f1_low`, ...) of all F1s of `score`, whose arguments these are.
+
+    They come from a percentile bootstrap over sentences (Efron and Tibshirani 1993, chapter 13).
+    """
+    predictions = decode(logits, tags)
+    found, gold = [set(spans(each)) for each in predictions], [set(spans(each)) for each in references]
+    counts = {"f1": _counts(found, gold)}
+    for entity in sorted({tag[2:] for tag in tags} - {""}):
+        of_type = [[{span for span in each if span[0] == entity} for each in side] for side in (found, gold)]
+        counts[f"{entity}_f1"] = _counts(*of_type)
+    best_tags = decode(logits, list(iob2_names(tags).values()), constrained=False)
+    counts["f1_argmax"] = _counts(
+        [set(get_entities(each)) for each in best_tags],
+        [set(get_entities(convert_tags(each, "IOB2"))) for each in references],
+    )
+    if pieces is not None:
+        counts["token_f1"] = _counts(
+            *(
+                [
+                    {(tag, word, piece) for word, tag in enumerate(each) if tag != "O" for piece in range(number[word])}
+                    for each, number in zip((convert_tags(each, "IOBES") for each in side), pieces, strict=True)
+                ]
+                for side in (predictions, references)
+            )
+        )
+    return {
+        f"{name}_{end}": value
+        for name, each in counts.items()
+        for end, value in zip(("low", "high"), _interval(_f1, each), strict=True)
+    }
+
+
+def f1_difference(
+    predictions: Sequence[Sequence[str]], others: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> dict[str, float]:
+    """How much the F1 of one model's tags is above another's (`value`), with a 95 % interval (`low`, `high`) from a
+    paired bootstrap over sentences. All sequences are valid tags of either scheme.
+    """
+    gold = [set(spans(each)) for each in references]
+    ours, theirs = (_counts([set(spans(each)) for each in side], gold) for side in (predictions, others))
+
+    def difference(*counts: np.ndarray, axis: int) -> np.ndarray:
+        return _f1(*counts[:3], axis=axis) - _f1(*counts[3:], axis=axis)
+
+    counts = np.concatenate([ours, theirs])
+    low, high = _interval(difference, counts)
+    return {"value": float(difference(*counts, axis=-1)), "low": low, "high": high}
+
+
+def _counts(found: Sequence[set], gold: Sequence[set]) -> np.ndarray:
+    """Right, found and true items of each sentence: [3, sentences]."""
+    return np.array([(len(f & g), len(f), len(g)) for f, g in zip(found, gold, strict=True)]).T
+
+
+def _f1(right: np.ndarray, found: np.ndarray, gold: np.ndarray, axis: int) -> np.ndarray:
+    return 2 * right.sum(axis) / np.maximum(1, found.sum(axis) + gold.sum(axis))
+
+
+def _interval(statistic: Callable[..., np.ndarray], counts: np.ndarray) -> tuple[float, float]:
+    if counts.shape[1] < 2:
+        return 0.0, 1.0  # one sentence says nothing about others
+    drawn = bootstrap(
+        tuple(counts), statistic, paired=True, n_resamples=RESAMPLES, batch=100, method="percentile", rng=0
+    )
+    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)

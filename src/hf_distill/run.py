@@ -14,7 +14,7 @@ from transformers.utils import logging
 from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
-from .evaluation import evaluate_student, evaluate_teachers, export_student, measure_time, save_results
+from .evaluation import compare, evaluate_student, evaluate_teachers, export_student, measure_time, save_results
 from .export import format_table, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
@@ -68,6 +68,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
             return
     results: dict[str, float] = {}
     teacher_predictions: dict[str, list[list[str]]] = {}
+    baseline_predictions: dict[str, list[list[str]]] = {}
     stores: dict[str, SignalStore] = {}
     if args.distillation:
         stores = make_stores(teachers, corpora, args)
@@ -81,12 +82,14 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
             args, distillation=False, output_dir=str(Path(args.output_dir) / "baseline"), do_train_baseline=False
         )
         trainer = train_student(alone, data_args, baseline_args, corpora, tags, teachers, stores)
-        scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
-        save_results(trainer, corpora, scores, predictions, teacher_predictions)
+        scores, baseline_predictions = evaluate_student(trainer, corpora, data_args, teachers)
+        save_results(trainer, corpora, scores, baseline_predictions, teacher_predictions)
         results |= {f"baseline_{name}": value for name, value in scores.items()}
 
     trainer = train_student(model_args, data_args, args, corpora, tags, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
+    results |= compare(corpora, predictions, teacher_predictions, "teacher")
+    results |= compare(corpora, predictions, baseline_predictions, "baseline")
     text = training_text(corpora, args.distillation)
     results |= scores | {
         "parameters": trainer.student.num_parameters(),
@@ -174,10 +177,13 @@ def result_table(results: Mapping[str, float], corpora: Mapping[str, Dataset], a
     name = "student, distilled" if args.distillation else "student, labels alone"
     models = {"teacher_": "teacher", "baseline_": "student, labels alone", "": name}
     columns = ("f1", "precision", "recall", "f1_argmax", "token_f1")
-    rows = [
-        [f"{model} ({corpus})", *(f"{results[f'{prefix}{corpus}_{column}']:.4f}" for column in columns)]
-        for corpus in EVALUATED
-        for prefix, model in models.items()
-        if f"{prefix}{corpus}_f1" in results
-    ]
-    return "\n" + format_table(["", "F1", "precision", "recall", "F1 argmax", "token F1"], rows) + "\n"
+    rows = []
+    for corpus in EVALUATED:
+        for prefix, model in models.items():
+            scores = {key: results.get(f"{prefix}{corpus}_{key}") for key in (*columns, "f1_low", "f1_high")}
+            if scores["f1"] is not None:
+                interval = f"{scores['f1_low']:.3f} to {scores['f1_high']:.3f}"
+                f1, *others = (f"{scores[column]:.4f}" for column in columns)
+                rows.append([f"{model} ({corpus})", f1, interval, *others])
+    header = ["", "F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1"]
+    return "\n" + format_table(header, rows) + "\n"
