@@ -230,6 +230,25 @@ def test_augmented_sentences_are_labelled_and_learnt_from(here, capsys):
     assert results("alone")["train_sentences"] == len(saved)
 
 
+def test_a_transfer_set_of_a_given_size(here, capsys):
+    """A choice of the unlabelled sentences, or all of them and augmented ones for the rest."""
+    command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--path_to_unlabeled", "text.txt"]
+    command += ["--vocabulary_size", "120", "--embedding_type", "svd"]
+    for wanted, unlabeled, augmented in ((20, 20, 0), (90, 50, 40)):
+        folder = f"out{wanted}"
+        assert main([*command, "--transfer_sentences", str(wanted), "--output_dir", folder]) == 0
+        printed = capsys.readouterr()
+        assert f"unlabeled: {unlabeled} sentences" in printed.out
+        assert (f"augmented: {augmented} sentences" in printed.out) == bool(augmented)
+        assert results(folder)["train_sentences"] == 300 + wanted
+    student = AutoModelForTokenClassification.from_pretrained("out90", trust_remote_code=True)
+    assert student.config.vocab_size == len(load_tokenizer("out90")) <= 120
+    # A second run finds the vocabulary of the first.
+    written = Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns
+    assert main([*command, "--transfer_sentences", "90", "--output_dir", "out90"]) == 0
+    assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
+
+
 def test_time_is_measured_side_by_side(here, capsys):
     command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
     assert main([*command, "--measure_time", "1"]) == 0

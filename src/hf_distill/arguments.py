@@ -53,10 +53,16 @@ class ModelArguments:
     tokenizer_name: str | None = _option(
         None, "The student's tokenizer. Default: the student's own, else the teacher's."
     )
+    vocabulary_size: int | None = _option(
+        None,
+        "Learn a vocabulary of so many subwords from the training text, with a tokenizer of that kind (WordPiece or "
+        "BPE). Default: the whole vocabulary.",
+    )
     embedding_type: str = _option(
         "train",
-        "bilstm only: train: a new table; bert: the teacher's embedding module; svd: the teacher's word embeddings, "
-        "reduced to --embedding_size where that is smaller, scaled to unit variance.",
+        "bilstm only: train: a new table; bert: the teacher's embedding module; svd: the teacher's word embeddings "
+        "(carried over, where the student's tokenizer is another), reduced to --embedding_size where that is smaller, "
+        "scaled to unit variance.",
         choices=["train", "bert", "svd"],
     )
     embedding_size: int = _option(300, "bilstm only: dimensions of an embedding.")
@@ -66,11 +72,13 @@ class ModelArguments:
     classifier_size: int = _option(0, "bilstm only: width of the head's hidden layer; 0: a single linear layer.")
     n_layers: int | None = _option(None, "Layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     dropout: float | None = _option(None, "Dropout of a new student (default: 0.5 for bilstm, 0.1 for tinybert).")
+    embedding_dropout: float = _option(0.0, "bilstm only: dropout of the embeddings.")
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
 
     def __post_init__(self):
         _check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
-        for name in ("embedding_size", "hidden_size", "n_layers"):
+        _check(0 <= self.embedding_dropout < 1, f"--embedding_dropout must be in [0, 1), got {self.embedding_dropout}.")
+        for name in ("embedding_size", "hidden_size", "n_layers", "vocabulary_size"):
             value = getattr(self, name)
             _check(value is None or value > 0, f"--{name} must be positive, got {value}.")
         _check(self.classifier_size >= 0, f"--classifier_size must not be negative, got {self.classifier_size}.")
@@ -79,7 +87,8 @@ class ModelArguments:
             hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
             f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
         )
-        new = [name for name in ("student_layers", "hidden_size", "n_layers", "dropout") if getattr(self, name)]
+        options = ("student_layers", "hidden_size", "n_layers", "dropout", "vocabulary_size")
+        new = [name for name in options if getattr(self, name)]
         new += ["embedding_type"] * (self.embedding_type != "train")
         _check(
             not (self.student_model_name_or_path and new),
@@ -89,7 +98,8 @@ class ModelArguments:
             self.model_name != "auto" or bool(self.student_model_name_or_path),
             "--model_name auto needs --student_model_name_or_path.",
         )
-        for name, only in (("student_layers", "tinybert"), ("classifier_size", "bilstm")):
+        kinds = (("student_layers", "tinybert"), ("classifier_size", "bilstm"), ("embedding_dropout", "bilstm"))
+        for name, only in kinds:
             _check(
                 not getattr(self, name) or self.model_name == only,
                 f"--{name} is for --model_name {only}, not {self.model_name}.",
@@ -124,6 +134,11 @@ class DataArguments:
         False,
         "Drop from the training, augmented and unlabelled data every sentence that also stands in devel or test data.",
     )
+    transfer_sentences: int | None = _option(
+        None,
+        "How many sentences without labels the student learns from: a random choice of the unlabelled ones, and where "
+        "those are fewer, augmented ones for the rest. Default: all unlabelled ones.",
+    )
     augmentation_rounds: int = _option(
         0, "Rounds of augmentation; each makes a new sentence of every training sentence by each method below."
     )
@@ -154,14 +169,23 @@ class DataArguments:
             self.augmentation_rounds >= 0,
             f"--augmentation_rounds must not be negative, got {self.augmentation_rounds}.",
         )
+        _check(
+            self.transfer_sentences is None or self.transfer_sentences >= 0,
+            f"--transfer_sentences must not be negative, got {self.transfer_sentences}.",
+        )
+        _check(
+            self.transfer_sentences is None or not self.augmentation_rounds,
+            "--transfer_sentences says itself how much is augmented; leave out --augmentation_rounds.",
+        )
         for name in ("lwtr_p", "mr_p", "sis_p"):
             _check(0 <= getattr(self, name) <= 1, f"--{name} must be in [0.0, 1.0], got {getattr(self, name)}.")
         _check(
-            not self.augmentation_rounds or bool(self.lwtr_p or self.mr_p or self.sis_p),
-            "--augmentation_rounds needs a method: --lwtr_p, --mr_p or --sis_p above 0.",
+            not (self.augmentation_rounds or self.transfer_sentences) or bool(self.lwtr_p or self.mr_p or self.sis_p),
+            "Augmentation needs a method: --lwtr_p, --mr_p or --sis_p above 0.",
         )
         _check(
-            not self.save_augmented or bool(self.augmentation_rounds), "--save_augmented needs --augmentation_rounds."
+            not self.save_augmented or bool(self.augmentation_rounds or self.transfer_sentences),
+            "--save_augmented needs --augmentation_rounds or --transfer_sentences.",
         )
         read = [self.path_to_train, self.path_to_val, self.path_to_test, *self.path_to_unlabeled]
         _check(

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
+from .corpora import load_corpora, training_text, write_augmented
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import compare, evaluate_student, evaluate_teachers, export_student, measure_time, save_results
 from .export import format_table, write_json
@@ -20,16 +21,7 @@ from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .onnx_export import check_onnx_installed
 from .signals import SignalStore
-from .stages import (
-    load_corpora,
-    load_encoder,
-    load_teachers,
-    make_stores,
-    train_student,
-    train_teacher,
-    training_text,
-    write_augmented,
-)
+from .stages import load_encoder, load_teachers, make_stores, train_student, train_teacher
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes

@@ -1,4 +1,4 @@
-"""The stages of a run before its results: loading corpora and teachers, training."""
+"""The stages of a run before its results: loading teachers, labelling, training."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,15 +7,22 @@ from pathlib import Path
 
 import safetensors.torch
 from accelerate import PartialState
-from datasets import Dataset, concatenate_datasets
-from transformers import AutoConfig, AutoModelForTokenClassification, EarlyStoppingCallback, PreTrainedModel, set_seed
+from datasets import Dataset
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
 from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length
 from .arguments import DataArguments, DistillationArguments, ModelArguments
-from .augmentation import augment
-from .data import EVALUATED, find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
-from .export import save_model, write_columns, write_json
+from .corpora import training_text
+from .data import EVALUATED
+from .export import save_model, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError
 from .loading import finding, model_digest, resolve_model
@@ -23,63 +30,9 @@ from .signals import SignalStore, default_signals_dir
 from .students import build_student, label_config
 from .teacher import Teacher, load_teacher
 from .trainer import DistillationTrainer
+from .vocabulary import learn_tokenizer
 
 logger = logging.get_logger(__name__)
-
-
-def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Load and check what the arguments name: `train` and `eval`, maybe `test`, `unlabeled` and `augmented`.
-
-    Sentences of `eval` and `test` that also stand in the training, augmented or unlabelled data are counted and
-    reported. `seed` is that of the augmentation.
-
-    Raises:
-        UserError: a file or row is faulty.
-    """
-    with PartialState().main_process_first():
-        if args.dataset_name:
-            names = {"validation": "eval"}
-            splits = load_hub_splits(
-                args.dataset_name, args.dataset_config_name, args.token_column, args.tag_column, args.tag_scheme
-            )
-            corpora = {names.get(split, split): dataset for split, dataset in splits.items()}
-        else:
-            corpora = {"train": load_tsv(args.path_to_train, args.tag_scheme)}
-            types = known_types(corpora["train"])
-            corpora["eval"] = load_tsv(args.path_to_val, args.tag_scheme, types)
-            if args.path_to_test:
-                corpora["test"] = load_tsv(args.path_to_test, args.tag_scheme, types)
-        if args.path_to_unlabeled:
-            corpora["unlabeled"] = load_unlabeled(args.path_to_unlabeled)
-    if not known_types(corpora["train"]):
-        raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
-    held_out = [corpora[name] for name in EVALUATED if name in corpora]
-    for name in ("train", "augmented", "unlabeled"):
-        if name == "augmented" and args.augmentation_rounds:
-            with PartialState().main_process_first():
-                corpora[name] = augment(
-                    corpora["train"],
-                    rounds=args.augmentation_rounds,
-                    lwtr_p=args.lwtr_p,
-                    mr_p=args.mr_p,
-                    sis_p=args.sis_p,
-                    mr_across_types=args.mr_across_types,
-                    seed=seed,
-                )
-        leaked = find_leaked(corpora[name], held_out) if name in corpora else []
-        if leaked and PartialState().is_main_process:
-            what = "dropped" if args.drop_leaked else "kept; --drop_leaked 1 drops them"
-            logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({what}).")
-        if leaked and args.drop_leaked:
-            corpora[name] = corpora[name].select(sorted(set(range(len(corpora[name]))) - set(leaked)))
-    return corpora
-
-
-def write_augmented(args: DataArguments, corpora: Mapping[str, Dataset]) -> None:
-    """Write the training corpus and its augmented sentences to `args.save_augmented` (main process alone)."""
-    if PartialState().is_main_process:
-        text = training_text(corpora, unlabeled=False)
-        write_columns(args.save_augmented, text["tokens"], text["tags"])
 
 
 def load_teachers(args: ModelArguments, data_args: DataArguments, tags: Sequence[str]) -> list[Teacher]:
@@ -191,7 +144,7 @@ def train_teacher(
 
 def _train(
     model: PreTrainedModel,
-    tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     args: DistillationArguments,
     corpora: Mapping[str, Dataset],
     tags: Sequence[str],
@@ -245,16 +198,27 @@ def last_whole_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
-def load_student_tokenizer(args: ModelArguments, teachers: Sequence[Teacher]):
-    """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's."""
+def load_student_tokenizer(
+    args: ModelArguments, teachers: Sequence[Teacher], text: Dataset, folder: Path
+) -> PreTrainedTokenizerBase:
+    """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's; with
+    `args.vocabulary_size` one of that kind, learnt from the text and kept in `folder`.
+    """
+    if args.vocabulary_size and (folder / "tokenizer.json").exists():
+        return load_tokenizer(str(folder))
     names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
-    if teachers and not any(names[:2]):
-        return teachers[0].tokenizer
     name = next((name for name in names if name), None)
-    if name is None:
+    if teachers and not any(names[:2]):
+        tokenizer = teachers[0].tokenizer
+    elif name is None:
         raise UserError("The student needs a tokenizer: --tokenizer_name (or a teacher whose tokenizer it can share).")
-    with finding(name):
-        return load_tokenizer(resolve_model(name), args.trust_remote_code)
+    else:
+        with finding(name):
+            tokenizer = load_tokenizer(resolve_model(name), args.trust_remote_code)
+    if args.vocabulary_size:
+        logger.warning(f"Learning a vocabulary of {args.vocabulary_size:,} subwords from {len(text):,} sentences.")
+        tokenizer = learn_tokenizer(tokenizer, text["tokens"][:], args.vocabulary_size, folder)
+    return tokenizer
 
 
 def train_student(
@@ -267,10 +231,12 @@ def train_student(
     stores: Mapping[str, SignalStore],
 ) -> DistillationTrainer:
     """Build and train the student; with `args.distillation` off, on the labels alone."""
-    tokenizer = load_student_tokenizer(model_args, teachers)
+    text = training_text(corpora)
+    with PartialState().main_process_first():
+        tokenizer = load_student_tokenizer(model_args, teachers, text, Path(args.output_dir) / "tokenizer")
     set_seed(args.seed)
     source = teachers[0] if teachers else None
-    student = build_student(model_args, tags, tokenizer, source, new_head=args.do_train)
+    student = build_student(model_args, tags, tokenizer, source, text, new_head=args.do_train)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     if not args.distillation:
         return _train(student, tokenizer, args, corpora, tags, max_length)
@@ -293,9 +259,3 @@ def make_stores(
         )
     folder = args.signals_dir or default_signals_dir()
     return {name: SignalStore(teachers, dataset, folder, args.bf16) for name, dataset in labelled.items()}
-
-
-def training_text(corpora: Mapping[str, Dataset], unlabeled: bool = True) -> Dataset:
-    """The labelled, augmented and (unless left out) unlabelled training sentences, in this order."""
-    names = ("train", "augmented", "unlabeled")[: 3 if unlabeled else 2]
-    return concatenate_datasets([corpora[name] for name in names if name in corpora])

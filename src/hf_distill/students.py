@@ -1,8 +1,10 @@
 """Building the student."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
+from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -19,6 +21,7 @@ from .labels import UserError, detect_scheme, iob2_names, model_tags
 from .loading import finding, load_state_dict, read_state_dict, resolve_model
 from .models import BiLSTMConfig, BiLSTMForTokenClassification
 from .teacher import Teacher
+from .vocabulary import carry_embeddings
 
 
 def label_config(tags: Sequence[str]) -> dict:
@@ -32,6 +35,7 @@ def build_student(
     tags: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None = None,
+    text: Dataset | None = None,
     new_head: bool = True,
 ) -> PreTrainedModel:
     """Build the student that the arguments describe.
@@ -41,6 +45,7 @@ def build_student(
         tags: its labels, `O` first.
         tokenizer: its tokenizer.
         teacher: what it may take embeddings or layers from.
+        text: sentences (column `tokens`) by which the teacher's word embeddings are carried over to another tokenizer.
         new_head: whether a loaded student whose labels are others may be given a new head, to be trained.
 
     Raises:
@@ -49,7 +54,7 @@ def build_student(
     if args.student_model_name_or_path:
         student = _load(args, tags, new_head)
     elif args.model_name == "bilstm":
-        student = _build_bilstm(args, tags, tokenizer, teacher)
+        student = _build_bilstm(args, tags, tokenizer, teacher, text)
     else:
         student = _build_tinybert(args, tags, tokenizer, teacher)
     if args.student_checkpoint:
@@ -97,14 +102,23 @@ def _option(args: ModelArguments, name: str) -> int:
 
 
 def _build_bilstm(
-    args: ModelArguments, tags: Sequence[str], tokenizer: PreTrainedTokenizerBase, teacher: Teacher | None
+    args: ModelArguments,
+    tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    text: Dataset | None,
 ) -> BiLSTMForTokenClassification:
     embedding_size, bert_config, weight = args.embedding_size, None, None
-    if args.embedding_type != "train":
-        source = _teacher_for(args, teacher, f"--embedding_type {args.embedding_type}", tokenizer)
+    if args.embedding_type == "svd":
+        source = _teacher_for(args, teacher, "--embedding_type svd")
         weight = source.get_input_embeddings().weight.detach()
         embedding_size = min(embedding_size, weight.shape[1])
-    if args.embedding_type == "bert":
+        if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+            words = Counter(word for words in (text["tokens"] if text else ()) for word in words)
+            weight = carry_embeddings(weight.cpu(), teacher.tokenizer, tokenizer, words)
+    elif args.embedding_type == "bert":
+        source = _teacher_for(args, teacher, "--embedding_type bert", tokenizer)
+        weight = source.get_input_embeddings().weight.detach()
         embedding_size = weight.shape[1]
         fields = ("vocab_size", "hidden_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps")
         bert_config = {name: getattr(source.config, name) for name in (*fields, "hidden_dropout_prob", "pad_token_id")}
@@ -115,6 +129,7 @@ def _build_bilstm(
         num_hidden_layers=_option(args, "n_layers"),
         classifier_size=args.classifier_size,
         dropout=0.5 if args.dropout is None else args.dropout,
+        embedding_dropout=args.embedding_dropout,
         embedding_type="bert" if bert_config else "train",
         bert_config=bert_config,
         pad_token_id=tokenizer.pad_token_id,
@@ -150,13 +165,16 @@ def check_parts(args: ModelArguments, config: PretrainedConfig) -> None:
 
 
 def _teacher_for(
-    args: ModelArguments, teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase
+    args: ModelArguments, teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase | None = None
 ) -> PreTrainedModel:
+    """The teacher's model; with `tokenizer`, only if that is the teacher's."""
     if teacher is None:
         raise UserError(f"{option} takes over parts of a teacher: give --teacher_model_name_or_path.")
     check_parts(args, teacher.model.config)
-    if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise UserError(f"{option} needs a student with the teacher's tokenizer: leave out --tokenizer_name.")
+    if tokenizer is not None and teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"{option} needs a student with the teacher's tokenizer: leave out --tokenizer_name and --vocabulary_size."
+        )
     return teacher.model
 
 

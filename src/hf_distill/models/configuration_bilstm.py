@@ -13,6 +13,7 @@ class BiLSTMConfig(PretrainedConfig):
         num_hidden_layers: stacked LSTM layers.
         classifier_size: width of the hidden layer of the head; 0 for a single linear layer.
         dropout: probability, between LSTM layers and before each linear layer of the head.
+        embedding_dropout: probability, of what the first LSTM layer reads.
         embedding_type: "train" for a plain table, "bert" for BERT's whole embedding module.
         bert_config: the fields of `BertConfig` that "bert" needs.
         tags: the true tag of each class (IOB2 or IOBES), where `id2label` shows IOB2 names for stock pipelines.
@@ -28,6 +29,7 @@ class BiLSTMConfig(PretrainedConfig):
         num_hidden_layers: int = 2,
         classifier_size: int = 0,
         dropout: float = 0.5,
+        embedding_dropout: float = 0.0,
         embedding_type: str = "train",
         bert_config: dict | None = None,
         tags: list[str] | None = None,
@@ -40,6 +42,7 @@ class BiLSTMConfig(PretrainedConfig):
         self.num_hidden_layers = num_hidden_layers
         self.classifier_size = classifier_size
         self.dropout = dropout
+        self.embedding_dropout = embedding_dropout
         self.embedding_type = embedding_type
         self.bert_config = bert_config
         self.tags = tags

@@ -44,6 +44,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             bidirectional=True,
             batch_first=True,
         )
+        self.embedding_dropout = Dropout(config.embedding_dropout)
         self.dropout = Dropout(config.dropout)
         width = 2 * config.hidden_size
         if config.classifier_size:
@@ -120,7 +121,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        hidden = self._read(self.embeddings(input_ids), attention_mask)
+        hidden = self._read(self.embedding_dropout(self.embeddings(input_ids)), attention_mask)
         logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:
