@@ -249,6 +249,28 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.parametrize("recipe", ["recipe", "recipe_small", "recipe_tiny"])
+def test_the_recipes_on_another_corpus(here, capsys, recipe):
+    """Two types, a teacher in IOB2, no unlabelled text: augmentation stands in."""
+    for name, count, seed in (("train.tsv", 80, 7), ("devel.tsv", 30, 8)):
+        with open(name, "w") as file:
+            for words in tiny.sentences(count, seed):
+                gene = (tag.replace("S-", "B-").replace("E-", "I-") for tag in tiny.tag(words))
+                tags = ["B-CHEMICAL" if word == "alpha" else tag for word, tag in zip(words, gene, strict=True)]
+                file.writelines(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
+                file.write("\n")
+    tags = ["O", "B-CHEMICAL", "I-CHEMICAL", "B-GENE", "I-GENE"]
+    save_model(tiny.bert(tiny.wordpiece(), tags), tiny.wordpiece(), "iob2")
+    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *QUICK, "--teacher_model_name_or_path", "iob2"]
+    command += ["--path_to_train", "train.tsv", "--path_to_val", "devel.tsv", "--transfer_sentences", "60"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "augmented: 60 sentences" in printed and "labels: O B-CHEMICAL I-CHEMICAL B-GENE I-GENE\n" in printed
+    folder = Path("outputs") / recipe
+    assert {"eval_GENE_f1", "eval_CHEMICAL_f1", "teacher_eval_GENE_f1"} <= results(folder).keys()
+    assert (folder / "onnx" / "model_quantized.onnx").exists() == (recipe != "recipe")
+
+
 def test_time_is_measured_side_by_side(here, capsys):
     command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
     assert main([*command, "--measure_time", "1"]) == 0

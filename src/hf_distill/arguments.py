@@ -129,7 +129,11 @@ class DataArguments:
     dataset_config_name: str | None = _option(None, "The Hub dataset's configuration.")
     token_column: str = _option("tokens", "The Hub dataset's column of words.")
     tag_column: str = _option("ner_tags", "The Hub dataset's column of tags, as text or ClassLabel.")
-    tag_scheme: str = _option("IOBES", "The tag scheme that the student learns.", choices=["IOB2", "IOBES"])
+    tag_scheme: str | None = _option(
+        None,
+        "The tag scheme that the student learns. Default: IOBES, but IOB2 from a teacher that knows only that.",
+        choices=["IOB2", "IOBES"],
+    )
     drop_leaked: bool = _option(
         False,
         "Drop from the training, augmented and unlabelled data every sentence that also stands in devel or test data.",

@@ -21,7 +21,7 @@ from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .onnx_export import check_onnx_installed
 from .signals import SignalStore
-from .stages import load_encoder, load_teachers, make_stores, train_student, train_teacher
+from .stages import load_encoder, load_teachers, make_stores, teacher_scheme, train_student, train_teacher
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
@@ -30,6 +30,7 @@ from .trainer import check_processes
 def run(model_args: ModelArguments, data_args: DataArguments, args: DistillationArguments) -> None:
     """One run, from corpora and teacher to an evaluated student in `args.output_dir`."""
     prepare(model_args, args)
+    data_args.tag_scheme = data_args.tag_scheme or teacher_scheme(model_args)
     corpora = load_corpora(data_args, args.seed)
     tags = make_tags(known_types(corpora["train"]), data_args.tag_scheme)
 

@@ -24,7 +24,7 @@ from .corpora import training_text
 from .data import EVALUATED
 from .export import save_model, write_json
 from .job import claim_folder, describe_job
-from .labels import UserError
+from .labels import UserError, detect_scheme, entity_types, model_tags
 from .loading import finding, model_digest, resolve_model
 from .signals import SignalStore, default_signals_dir
 from .students import build_student, label_config
@@ -33,6 +33,19 @@ from .trainer import DistillationTrainer
 from .vocabulary import learn_tokenizer
 
 logger = logging.get_logger(__name__)
+
+
+def teacher_scheme(args: ModelArguments) -> str:
+    """The tag scheme for a student of these teachers: IOB2 if one of them speaks that, for then they can teach nothing
+    else; IOBES otherwise.
+    """
+    named = [args.teacher_labels] if args.teacher_labels else []
+    if not named and not args.teacher_checkpoint:
+        for name in args.teacher_model_name_or_path:
+            with finding(name):
+                config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=args.trust_remote_code)
+            named.append(model_tags(config) or [])
+    return "IOB2" if any(entity_types(tags) and detect_scheme(tags) == "IOB2" for tags in named) else "IOBES"
 
 
 def load_teachers(args: ModelArguments, data_args: DataArguments, tags: Sequence[str]) -> list[Teacher]:
