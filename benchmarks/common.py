@@ -1,9 +1,12 @@
-"""What the benchmarks share: models of the sizes that are compared, text, and measuring in turns."""
+"""What the benchmarks share: models of the sizes that are compared, text, measuring in turns, runs to be resumed."""
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,6 +19,7 @@ from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv
 from hf_distill.labels import make_tags
 from hf_distill.students import label_config
 
+ROOT = Path(__file__).parents[1]
 TAGS = make_tags(["GENE"], "IOBES")
 VOCABULARY = 28_996  # BERT's, cased
 TINYBERT = {"hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1200}
@@ -83,3 +87,37 @@ def finish(call: Callable[[], object], model: PreTrainedModel) -> Callable[[], o
             torch.accelerator.synchronize()
 
     return run
+
+
+def run_resumable(arguments: Sequence[str], folder: Path, last: str) -> None:
+    """Run run_distill.py to its end, unless the file that it writes last is in its folder.
+
+    `row.json` in the folder holds the command and the seconds that it took, interruptions left out.
+    """
+    command = [str(ROOT / "run_distill.py"), *arguments]
+    record = folder / "row.json"
+    row = json.loads(record.read_text()) if record.exists() else {"command": command, "seconds": 0.0}
+    if row["command"] != command:
+        raise SystemExit(
+            f"{folder} was made by another command ({' '.join(row['command'])}): remove it, or use another."
+        )
+    if (folder / last).exists():
+        print(f"{folder}: done before", flush=True)
+        return
+    print(f"{folder}: begins", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    before, start = row["seconds"], time.monotonic()
+    with subprocess.Popen([sys.executable, *command]) as process:
+        while process.poll() is None:
+            time.sleep(1)
+            # A file that is there is whole.
+            temporary = record.with_suffix(".tmp")
+            temporary.write_text(json.dumps(row | {"seconds": before + time.monotonic() - start}))
+            os.replace(temporary, record)
+    if process.returncode:
+        raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)) + "\n"

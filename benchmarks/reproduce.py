@@ -1,6 +1,7 @@
-"""The reference's result tables, row by row: each row is a file in configs/bc2gm.
+"""The reference's result tables, row by row: each row is a file in configs/bc2gm. And an ablation of the recipe.
 
     python benchmarks/reproduce.py --rows bilstm-15k bilstm-56k --epochs 5 --teacher ../shared/teacher
+    python benchmarks/reproduce.py --table ablation --teacher ../shared/teacher
 
 A row that was interrupted goes on from its last checkpoint, and a finished one is not run again. After each row all
 that is finished in the output folder is written to `table.md`, and the F1 of augmented rows beside that of as many
@@ -12,21 +13,19 @@ import gzip
 import itertools
 import json
 import os
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import ablation
 import matplotlib
 import yaml
+from common import ROOT, markdown, run_resumable
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
 
 from hf_distill import augment, load_tsv  # noqa: E402
-
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass
@@ -88,34 +87,8 @@ def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
     if ROWS[name].like_rounds:
         flags["path_to_unlabeled"] = unlabeled_like(ROWS[name].like_rounds, args)
     config = ROOT / "configs" / "bc2gm" / f"{ROWS[name].config or name}.yaml"
-    command = [sys.executable, ROOT / "run_distill.py", config]
-    command += [part for flag, value in flags.items() for part in (f"--{flag}", value)]
-    command = [*map(str, command), *extra]
-    record = folder / "row.json"
-    row = json.loads(record.read_text()) if record.exists() else {"command": command[1:], "seconds": 0.0}
-    if row["command"] != command[1:]:
-        raise SystemExit(
-            f"{folder} was made by another command ({' '.join(row['command'])}): remove it, or use another."
-        )
-    if (folder / "benchmark.json").exists():
-        print(f"{folder}: done before", flush=True)
-        return
-    print(f"{folder}: begins", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    before, start = row["seconds"], time.monotonic()
-    with subprocess.Popen(command) as process:
-        while process.poll() is None:
-            time.sleep(1)
-            write(record, json.dumps(row | {"seconds": before + time.monotonic() - start}))
-    if process.returncode:
-        raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
-
-
-def write(path: Path, text: str) -> None:
-    """A file that is there is whole."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    command = [str(config), *(str(part) for flag, value in flags.items() for part in (f"--{flag}", value)), *extra]
+    run_resumable(command, folder, "benchmark.json")
 
 
 def unlabeled_like(rounds: int, args: argparse.Namespace) -> Path:
@@ -163,8 +136,9 @@ def table(output: Path) -> str:
         "p50 ms",
         "202 padded ms",
         "reference ms",
+        "minutes",
     ]
-    lines = [header + ["minutes"], ["---"] * (len(header) + 1)]
+    lines = []
     for name, folder, results, benchmark in finished(output):
         trained = json.loads((folder / "job.json").read_text())["do_train"]
         student, row, record = benchmark["student"], ROWS[name], folder / "row.json"
@@ -183,7 +157,7 @@ def table(output: Path) -> str:
                 f"{json.loads(record.read_text())['seconds'] / 60:.1f}" if record.exists() else "",
             ]
         )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(header, lines)
 
 
 def plot(output: Path) -> None:
@@ -211,6 +185,8 @@ def plot(output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", default="reference", choices=["reference", "ablation"])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ablation")
     parser.add_argument("--rows", nargs="*", default=list(ROWS)[:12], choices=ROWS, help="default: all twelve")
     parser.add_argument("--epochs", type=int, help="train no longer than so many epochs")
     parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
@@ -219,8 +195,12 @@ def main() -> None:
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
     args = parser.parse_args(given[:cut])
+    extra = given[cut + 1 :]
+    if args.table == "ablation":
+        ablation.run_rows(args.teacher, args.data, args.output, args.seeds, extra)
+        return
     for name in args.rows:
-        run_row(name, args, given[cut + 1 :])
+        run_row(name, args, extra)
         (args.output / "table.md").write_text(table(args.output))
         plot(args.output)
     print(table(args.output))
