@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from transformers import TrainingArguments
 from transformers.utils import logging
 
@@ -309,6 +310,8 @@ class DistillationArguments(TrainingArguments):
                 )
                 self.save_steps = rounded
         self.label_names = ["labels"]
+        if not torch.accelerator.is_available():
+            self.use_cpu = True  # without being told so, transformers refuses bf16 on a CPU
         super().__post_init__()
         if self.device.type == "cpu":
             self.dataloader_pin_memory = False  # pinning serves transfers to an accelerator
