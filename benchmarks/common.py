@@ -45,10 +45,10 @@ def bert(seed: int = 0, **sizes) -> BertForTokenClassification:
     return BertForTokenClassification(BertConfig(vocab_size=VOCABULARY, **sizes, **label_config(TAGS))).eval()
 
 
-def bilstm(size: int = 300, classifier_size: int = 256, seed: int = 0) -> BiLSTMForTokenClassification:
-    """A BiLSTM with random weights, whose embeddings and LSTM are of one size."""
+def bilstm(size: int = 300, classifier_size: int = 256, seed: int = 0, **sizes: int) -> BiLSTMForTokenClassification:
+    """A BiLSTM with random weights, whose embeddings and LSTM are of one size unless `sizes` says otherwise."""
     torch.manual_seed(seed)
-    sizes = {"embedding_size": size, "hidden_size": size, "classifier_size": classifier_size}
+    sizes = {"embedding_size": size, "hidden_size": size, "classifier_size": classifier_size} | sizes
     return BiLSTMForTokenClassification(BiLSTMConfig(VOCABULARY, **sizes, **label_config(TAGS))).eval()
 
 

@@ -5,9 +5,9 @@
 Random weights, BC2GM sentences of exactly 38 subwords. Prints a table and, last, one line of JSON: how many times
 longer BERT base takes than a student in ONNX Runtime, int8. At batch 1, on one thread, over the BiLSTM (300, head of
 256): `latency_vs_fp32`, BERT in PyTorch, fp32; `latency_vs_int8`, BERT in ONNX Runtime, int8; `latency_small_vs_int8`,
-the same over a BiLSTM of 128. At batch 32, on all threads, BERT in PyTorch, fp32: `throughput_bilstm`,
-`throughput_tinybert`; and in ONNX Runtime, int8: `throughput_bilstm_vs_int8`, `throughput_tinybert_vs_int8`. With
-`--device cuda` everything runs in PyTorch, in bf16, and the ratios are to BERT base on the same GPU.
+the same over a BiLSTM of 128; `latency_tiny_vs_fp32`, BERT in PyTorch over the student of recipe_tiny.yaml. At batch
+32, on all threads, BERT in PyTorch, fp32: `throughput_bilstm`, `throughput_tinybert`; and in ONNX Runtime, int8:
+`throughput_bilstm_vs_int8`, `throughput_tinybert_vs_int8`. With `--device cuda` everything runs in PyTorch, in bf16, and the ratios are to BERT base on the same GPU.
 """
 
 import argparse
@@ -41,7 +41,13 @@ def main() -> None:
         input_ids = pad(rows["input_ids"][:size]).to(args.device)
         inputs[size] = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
 
-    models = {"BERT base": bert(), "TinyBERT": bert(**TINYBERT), "BiLSTM": bilstm(), "small": bilstm(128, 0)}
+    models = {
+        "BERT base": bert(),
+        "TinyBERT": bert(**TINYBERT),
+        "BiLSTM": bilstm(),
+        "small": bilstm(128, 0),
+        "tiny": bilstm(128, 0, hidden_size=96, num_hidden_layers=1),
+    }
     seconds = {}
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -75,6 +81,7 @@ def main() -> None:
         "latency_vs_fp32": ratio("BiLSTM", 1, "PyTorch"),
         "latency_vs_int8": ratio("BiLSTM", 1, fast),
         "latency_small_vs_int8": ratio("small", 1, fast),
+        "latency_tiny_vs_fp32": ratio("tiny", 1, "PyTorch"),
         "throughput_bilstm": ratio("BiLSTM", BATCH, "PyTorch"),
         "throughput_tinybert": ratio("TinyBERT", BATCH, "PyTorch"),
         "throughput_bilstm_vs_int8": ratio("BiLSTM", BATCH, fast),

@@ -167,6 +167,7 @@ def encode_dataset(
     tags: Sequence[str],
     keep_tokens: bool = False,
     piece_tokenizer: PreTrainedTokenizerBase | None = None,
+    by_length: bool = False,
 ) -> Dataset:
     """Tokenise a dataset with the columns `tokens` and `tags`, a row per window.
 
@@ -177,6 +178,7 @@ def encode_dataset(
         tags: the student's labels.
         keep_tokens: also give each row its whole sentence in `tokens`, for a live teacher with another tokenizer.
         piece_tokenizer: also count, in `pieces`, the subwords that this tokenizer makes of each word, lower-cased.
+        by_length: put the longest first, so that an evaluation's batches need little padding.
 
     Returns:
         A dataset with the columns `input_ids`, `word_positions`, `first_word`, `sentence` (row in the given dataset),
@@ -212,7 +214,7 @@ def encode_dataset(
     # Named by what goes in: hashing the closure would take in the tokenizer's passing state.
     names = [tokenizer_digest(same) for same in (tokenizer, piece_tokenizer) if same]
     policy = f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {names}"
-    return dataset.map(
+    encoded = dataset.map(
         encode,
         batched=True,
         with_indices=True,
@@ -220,6 +222,7 @@ def encode_dataset(
         desc="Tokenising",
         new_fingerprint=hashlib.sha256(policy.encode()).hexdigest()[:16],
     )
+    return encoded.sort("length", reverse=True) if by_length else encoded
 
 
 def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:

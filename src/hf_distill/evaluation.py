@@ -67,8 +67,9 @@ def evaluate_student(
         if name not in corpora:
             continue
         with PartialState().main_process_first():
-            encoded = encode_dataset(corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces)
-            encoded = encoded.sort("length", reverse=True)  # little padding
+            encoded = encode_dataset(
+                corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces, by_length=True
+            )
         output = trainer.predict(encoded, metric_key_prefix=name)
         metrics |= output.metrics
         logits = join_windows(output.predictions, output.label_ids, encoded)

@@ -179,8 +179,9 @@ def _train(
         # One tokenizer: the teacher reads the student's windows, so they have to suit both.
         max_length = teacher.max_length = min(max_length, teacher.max_length)
     with PartialState().main_process_first():
-        evaluation = encode_dataset(corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces)
-        evaluation = evaluation.sort("length", reverse=True)  # little padding
+        evaluation = encode_dataset(
+            corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces, by_length=True
+        )
         train = None
         if training:
             text = training_text(corpora, args.distillation)
