@@ -7,8 +7,8 @@ longer BERT base takes than a student in ONNX Runtime, int8. At batch 1, on one 
 256): `latency_vs_fp32`, BERT in PyTorch, fp32; `latency_vs_int8`, BERT in ONNX Runtime, int8; `latency_small_vs_int8`,
 the same over a BiLSTM of 128; `latency_tiny_vs_fp32`, BERT in PyTorch over the student of recipe_tiny.yaml. At batch
 32, on all threads, BERT in PyTorch, fp32: `throughput_bilstm`, `throughput_tinybert`; and in ONNX Runtime, int8:
-`throughput_bilstm_vs_int8`, `throughput_tinybert_vs_int8`. With `--device cuda` everything runs in PyTorch, in bf16, and
-the ratios are to BERT base on the same GPU.
+`throughput_bilstm_vs_int8`, `throughput_tinybert_vs_int8`. With `--device cuda` everything runs in PyTorch, in bf16,
+and the ratios are to BERT base on the same GPU.
 """
 
 import argparse
