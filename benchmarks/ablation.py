@@ -34,7 +34,7 @@ ROWS = {
     "batches of 64": Change({"per_device_train_batch_size": 64}),
     "dropout 0.5": Change({"dropout": 0.5}),
     "no dropout of embeddings": Change({"embedding_dropout": 0}),
-    "the teacher's vocabulary": Change({"vocabulary_size": None}),
+    "the teacher's vocabulary": Change({"vocabulary_size": 0}),
     "new embeddings": Change({"embedding_type": "train"}),
     "IOB2": Change({"tag_scheme": "IOB2"}),
     "a tenth of the loss from the labels": Change({"alpha": 0.1}),
@@ -42,7 +42,7 @@ ROWS = {
     "48,000 sentences, half the epochs": Change({"transfer_sentences": 48_000, "num_train_epochs": 1.8}),
     "augmented sentences for the unlabelled ones": Change({}, unlabeled=False),
     "labelled sentences alone, as many steps": Change(
-        {"transfer_sentences": None, "num_train_epochs": 9}, unlabeled=False
+        {"transfer_sentences": 0, "num_train_epochs": 9}, unlabeled=False
     ),
 }
 
@@ -67,9 +67,8 @@ def run_rows(teacher: str, data: Path, output: Path, seeds: list[int], extra: li
             )
             if change.unlabeled:
                 settings["path_to_unlabeled"] = str(data / "biomedical_unlabeled.txt")
-            config = folder / "config.yaml"
-            config.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
-            run_resumable([str(config), *extra], folder, "all_results.json")
+            flags = [f"--{key}={value}" for key, value in settings.items() if value is not None]
+            run_resumable([*flags, *extra], folder, "all_results.json")
             (output / "ablation.md").write_text(table(output, data))
     print(table(output, data))
 

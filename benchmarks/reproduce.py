@@ -186,7 +186,7 @@ def plot(output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", default="reference", choices=["reference", "ablation"])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ablation")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ablation, which has all its rows")
     parser.add_argument("--rows", nargs="*", default=list(ROWS)[:12], choices=ROWS, help="default: all twelve")
     parser.add_argument("--epochs", type=int, help="train no longer than so many epochs")
     parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
@@ -196,6 +196,8 @@ def main() -> None:
     cut = given.index("--") if "--" in given else len(given)
     args = parser.parse_args(given[:cut])
     extra = given[cut + 1 :]
+    if args.table == "ablation" and not args.teacher:
+        parser.error("the ablation needs a --teacher")
     if args.table == "ablation":
         ablation.run_rows(args.teacher, args.data, args.output, args.seeds, extra)
         return

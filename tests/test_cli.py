@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -243,13 +244,18 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
         assert results(folder)["train_sentences"] == 300 + wanted
     student = AutoModelForTokenClassification.from_pretrained("out90", trust_remote_code=True)
     assert student.config.vocab_size == len(load_tokenizer("out90")) <= 120
-    # A second run finds the vocabulary of the first.
+    # A second run finds the vocabulary of the first; another one does not take it.
+    Path("begun").mkdir()
+    Path("begun/job.json").write_bytes(Path("out90/job.json").read_bytes())
+    shutil.copytree("out90/tokenizer", "begun/tokenizer")
+    assert main([*command, "--vocabulary_size", "110", "--transfer_sentences", "90", "--output_dir", "begun"]) == 2
+    assert "vocabulary_size: 120 there, 110 now" in capsys.readouterr().err
     written = Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns
     assert main([*command, "--transfer_sentences", "90", "--output_dir", "out90"]) == 0
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("recipe", ["recipe", "recipe_small", "recipe_tiny"])
+@pytest.mark.parametrize("recipe", ["recipe", "recipe_small", "recipe_tiny", "recipe_transformer"])
 def test_the_recipes_on_another_corpus(here, capsys, recipe):
     """Two types, a teacher in IOB2, no unlabelled text: augmentation stands in."""
     for name, count, seed in (("train.tsv", 80, 7), ("devel.tsv", 30, 8)):
@@ -260,15 +266,17 @@ def test_the_recipes_on_another_corpus(here, capsys, recipe):
                 file.writelines(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
                 file.write("\n")
     tags = ["O", "B-CHEMICAL", "I-CHEMICAL", "B-GENE", "I-GENE"]
-    save_model(tiny.bert(tiny.wordpiece(), tags), tiny.wordpiece(), "iob2")
-    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *QUICK, "--teacher_model_name_or_path", "iob2"]
+    save_model(tiny.bert(tiny.wordpiece(), tags, layers=6), tiny.wordpiece(), "iob2")
+    # No --use_cpu: a recipe computes in bf16, on a CPU too.
+    quick = " ".join(QUICK).replace("--use_cpu 1 ", "").split()
+    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *quick, "--teacher_model_name_or_path", "iob2"]
     command += ["--path_to_train", "train.tsv", "--path_to_val", "devel.tsv", "--transfer_sentences", "60"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "augmented: 60 sentences" in printed and "labels: O B-CHEMICAL I-CHEMICAL B-GENE I-GENE\n" in printed
     folder = Path("outputs") / recipe
     assert {"eval_GENE_f1", "eval_CHEMICAL_f1", "teacher_eval_GENE_f1"} <= results(folder).keys()
-    assert (folder / "onnx" / "model_quantized.onnx").exists() == (recipe != "recipe")
+    assert (folder / "onnx" / "model_quantized.onnx").exists() == (recipe in ("recipe_small", "recipe_tiny"))
 
 
 def test_time_is_measured_side_by_side(here, capsys):

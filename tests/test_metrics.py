@@ -131,5 +131,7 @@ def test_difference_is_paired():
     difference = f1_difference(better, good, gold)
     assert difference["value"] == pytest.approx(0.75 - 2 / 3)
     assert 0 < difference["low"] < difference["value"] < difference["high"] < 0.15
+    one = f1_difference(good[:1], better[:1], gold[:1])
+    assert (one["low"], one["value"], one["high"]) == (-1, -1, 1), "one sentence says nothing about others"
     reverse = f1_difference(good, better, gold)
     assert (reverse["low"], reverse["high"]) == pytest.approx((-difference["high"], -difference["low"]))

@@ -238,6 +238,9 @@ def test_default_output_folder(flags, folder):
         ("--eval_strategy sometimes", "sometimes is not a valid"),
         ("--alpha", "expected one argument"),
         ("--augmentation_rounds -1", "--augmentation_rounds must not be negative, got -1"),
+        ("--transfer_sentences -5", "--transfer_sentences must not be negative, got -5"),
+        ("--vocabulary_size -1", "--vocabulary_size must not be negative, got -1"),
+        ("--embedding_dropout 1", "--embedding_dropout must be in [0, 1), got 1.0"),
         ("--mr_p 1.5", "--mr_p must be in [0.0, 1.0], got 1.5"),
     ],
 )
@@ -265,6 +268,11 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
             "--save_augmented would overwrite ./a.tsv",
         ),
         ("--dataset_name b --augmentation_rounds 1 --lwtr_p 0 --mr_p 0 --sis_p 0", "needs a method"),
+        ("--dataset_name b --transfer_sentences 9 --augmentation_rounds 1", "leave out --augmentation_rounds"),
+        ("--dataset_name b --vocabulary_size 9 --embedding_type bert", "another vocabulary than --embedding_type bert"),
+        ("--dataset_name b --vocabulary_size 9 --student_checkpoint c.pt", "than --student_checkpoint brings along"),
+        ("--dataset_name b --model_name tinybert --embedding_dropout 0.1", "--embedding_dropout is for --model_name"),
+        ("--dataset_name b --student_model_name_or_path c --vocabulary_size 9", "--vocabulary_size describe a new"),
         ("--dataset_name b --teacher_checkpoint c.pt", "needs exactly one --teacher_model_name_or_path"),
     ],
 )

@@ -31,9 +31,14 @@ def test_a_learnt_vocabulary_is_the_same_every_time(tmp_path, pattern):
 
 def test_a_vocabulary_that_cannot_be_learnt_is_refused(tmp_path):
     with pytest.raises(UserError, match="--vocabulary_size 30 is too small: the characters of the text alone take"):
-        learn_tokenizer(tiny.wordpiece(), SENTENCES, 30, tmp_path)
-    with pytest.raises(UserError, match="Unigram"):
-        learn_tokenizer(tiny.unigram(), SENTENCES, 300, tmp_path)
+        learn_tokenizer(tiny.wordpiece(), SENTENCES, 30, tmp_path / "a")
+    with pytest.raises(UserError, match="Unigram.*--vocabulary_size 0"):
+        learn_tokenizer(tiny.unigram(), SENTENCES, 300, tmp_path / "a")
+    suffixed = tiny.byte_level()
+    suffixed.backend_tokenizer.model.end_of_word_suffix = "</w>"
+    with pytest.raises(UserError, match="BPE"):
+        learn_tokenizer(suffixed, SENTENCES, 300, tmp_path / "a")
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 
 def test_embeddings_are_carried_over_by_hand():
@@ -63,13 +68,31 @@ def test_embeddings_are_weighted_by_letters_and_occurrences():
 
 def test_a_student_with_a_vocabulary_of_its_own(tmp_path):
     teacher, text = tiny.teacher(), tiny.corpus(300, seed=5)
-    tokenizer = learn_tokenizer(teacher.tokenizer, text["tokens"][:], 150, tmp_path)
+    tokenizer = learn_tokenizer(teacher.tokenizer, text["tokens"], 150, tmp_path / "tokenizer")
     args = ModelArguments(embedding_type="svd", embedding_size=6, hidden_size=5, vocabulary_size=150)
     student = build_student(args, tiny.TAGS, tokenizer, teacher, text)
     weight = teacher.model.get_input_embeddings().weight.detach()
     words = Counter(word for words in text["tokens"] for word in words)
     expected = reduce_embeddings(carry_embeddings(weight, teacher.tokenizer, tokenizer, words), 6)
     torch.testing.assert_close(student.get_input_embeddings().weight, expected)
-    assert student.config.vocab_size == len(tokenizer) < len(teacher.tokenizer) + 80
+    assert student.config.vocab_size == len(tokenizer)
     with pytest.raises(UserError, match="--vocabulary_size"):
         build_student(ModelArguments(embedding_type="bert"), tiny.TAGS, tokenizer, teacher, text)
+
+
+def test_characters_that_only_begin_words_take_one_row(tmp_path):
+    """A BERT cuts out each Chinese character, so that none stands within a word."""
+    sentences = [[chr(0x4E00 + 3 * number + place) for place in range(3)] for number in range(200)]
+    learnt = learn_tokenizer(tiny.wordpiece(), sentences, 620, tmp_path / "tokenizer")
+    assert len(learnt) <= 620
+    assert not [piece for piece in learnt.get_vocab() if piece.startswith("##")]
+
+
+def test_equal_names_in_tokenizers_of_two_kinds_mean_two_things():
+    """Byte-level BPE marks where words begin, WordPiece where they go on."""
+    source, target = tiny.wordpiece(), tiny.byte_level()
+    old, new, weight = source.get_vocab(), target.get_vocab(), torch.randn(len(source), 4)
+    assert source.tokenize("ax") == ["a", "##x"] and target.tokenize("ax") == ["Ġa", "x"]
+    carried = carry_embeddings(weight, source, target, Counter({"ax": 1}))
+    torch.testing.assert_close(carried[new["Ġa"]], weight[old["a"]])
+    torch.testing.assert_close(carried[new["x"]], weight[old["##x"]])

@@ -54,10 +54,10 @@ class ModelArguments:
     tokenizer_name: str | None = _option(
         None, "The student's tokenizer. Default: the student's own, else the teacher's."
     )
-    vocabulary_size: int | None = _option(
-        None,
+    vocabulary_size: int = _option(
+        0,
         "Learn a vocabulary of so many subwords from the training text, with a tokenizer of that kind (WordPiece or "
-        "BPE). Default: the whole vocabulary.",
+        "BPE); 0: the tokenizer as it is.",
     )
     embedding_type: str = _option(
         "train",
@@ -79,17 +79,18 @@ class ModelArguments:
     def __post_init__(self):
         _check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
         _check(0 <= self.embedding_dropout < 1, f"--embedding_dropout must be in [0, 1), got {self.embedding_dropout}.")
-        for name in ("embedding_size", "hidden_size", "n_layers", "vocabulary_size"):
+        for name in ("embedding_size", "hidden_size", "n_layers"):
             value = getattr(self, name)
             _check(value is None or value > 0, f"--{name} must be positive, got {value}.")
-        _check(self.classifier_size >= 0, f"--classifier_size must not be negative, got {self.classifier_size}.")
+        for name in ("classifier_size", "vocabulary_size"):
+            _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         hidden_size = self.hidden_size if self.model_name == "tinybert" else None
         _check(
             hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
             f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
         )
-        options = ("student_layers", "hidden_size", "n_layers", "dropout", "vocabulary_size")
-        new = [name for name in options if getattr(self, name)]
+        sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size")
+        new = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
         new += ["embedding_type"] * (self.embedding_type != "train")
         _check(
             not (self.student_model_name_or_path and new),
@@ -108,6 +109,14 @@ class ModelArguments:
         _check(
             self.embedding_type == "train" or self.model_name == "bilstm",
             f"--embedding_type {self.embedding_type} is for --model_name bilstm, not {self.model_name}.",
+        )
+        taken = ["embedding_type bert"] * (self.embedding_type == "bert") + ["student_layers"] * bool(
+            self.student_layers
+        )
+        taken += ["student_checkpoint"] * bool(self.student_checkpoint)
+        _check(
+            not (self.vocabulary_size and taken),
+            f"--vocabulary_size learns another vocabulary than --{' and --'.join(taken)} brings along; leave one out.",
         )
         _check(
             not (self.teacher_checkpoint and len(self.teacher_model_name_or_path) != 1),
@@ -139,10 +148,10 @@ class DataArguments:
         False,
         "Drop from the training, augmented and unlabelled data every sentence that also stands in devel or test data.",
     )
-    transfer_sentences: int | None = _option(
-        None,
+    transfer_sentences: int = _option(
+        0,
         "How many sentences without labels the student learns from: a random choice of the unlabelled ones, and where "
-        "those are fewer, augmented ones for the rest. Default: all unlabelled ones.",
+        "those are fewer, augmented ones for the rest; 0: all unlabelled ones.",
     )
     augmentation_rounds: int = _option(
         0, "Rounds of augmentation; each makes a new sentence of every training sentence by each method below."
@@ -170,16 +179,10 @@ class DataArguments:
             bool(self.dataset_name or (self.path_to_train and self.path_to_val)),
             "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
         )
+        for name in ("augmentation_rounds", "transfer_sentences"):
+            _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(
-            self.augmentation_rounds >= 0,
-            f"--augmentation_rounds must not be negative, got {self.augmentation_rounds}.",
-        )
-        _check(
-            self.transfer_sentences is None or self.transfer_sentences >= 0,
-            f"--transfer_sentences must not be negative, got {self.transfer_sentences}.",
-        )
-        _check(
-            self.transfer_sentences is None or not self.augmentation_rounds,
+            not (self.transfer_sentences and self.augmentation_rounds),
             "--transfer_sentences says itself how much is augmented; leave out --augmentation_rounds.",
         )
         for name in ("lwtr_p", "mr_p", "sis_p"):

@@ -37,19 +37,21 @@ def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
             corpora["eval"] = load_tsv(args.path_to_val, args.tag_scheme, types)
             if args.path_to_test:
                 corpora["test"] = load_tsv(args.path_to_test, args.tag_scheme, types)
-    if not known_types(corpora["train"]):
-        raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
     held_out = [corpora[name] for name in EVALUATED if name in corpora]
     corpora["train"] = _check_leaks("train", corpora["train"], held_out, args.drop_leaked)
+    if not known_types(corpora["train"]):
+        raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
     wanted = args.transfer_sentences
     if args.path_to_unlabeled:
         with PartialState().main_process_first():
             unlabeled = load_unlabeled(args.path_to_unlabeled)
         unlabeled = _check_leaks("unlabeled", unlabeled, held_out, args.drop_leaked)
-        corpora["unlabeled"] = _sample(unlabeled, wanted, seed)
-        wanted = wanted and wanted - len(corpora["unlabeled"])
+        if wanted:
+            unlabeled = _sample("unlabeled", unlabeled, wanted, seed)
+            wanted -= len(unlabeled)
+        corpora["unlabeled"] = unlabeled
     methods = {"lwtr_p": args.lwtr_p, "mr_p": args.mr_p, "sis_p": args.sis_p}
-    # Up to half of what augmentation makes was there before.
+    # About half of what augmentation makes was there before.
     made = len(corpora["train"]) * sum(p > 0 for p in methods.values())
     rounds = -(-2 * wanted // made) if wanted else args.augmentation_rounds
     if rounds:
@@ -58,7 +60,7 @@ def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
                 corpora["train"], rounds=rounds, **methods, mr_across_types=args.mr_across_types, seed=seed
             )
         augmented = _check_leaks("augmented", augmented, held_out, args.drop_leaked)
-        corpora["augmented"] = _sample(augmented, wanted, seed)
+        corpora["augmented"] = _sample("augmented", augmented, wanted, seed) if wanted else augmented
     return corpora
 
 
@@ -71,13 +73,13 @@ def _check_leaks(name: str, dataset: Dataset, held_out: Sequence[Dataset], drop:
     return dataset.select(sorted(set(range(len(dataset))) - set(leaked))) if leaked and drop else dataset
 
 
-def _sample(dataset: Dataset, number: int | None, seed: int) -> Dataset:
-    """At most `number` sentences, chosen at random; all of them if it is None."""
-    if number is None or number >= len(dataset):
-        return dataset
-    if PartialState().is_main_process:
-        logger.warning(f"Taking {number:,} of {len(dataset):,} sentences at random (--transfer_sentences).")
-    return dataset.shuffle(seed=seed).select(range(number))
+def _sample(name: str, dataset: Dataset, number: int, seed: int) -> Dataset:
+    """At most `number` sentences, chosen at random."""
+    if len(dataset) != number and PartialState().is_main_process:
+        what = f"{number:,} of the {len(dataset):,} {name} sentences, at random"
+        what = what if len(dataset) > number else f"all {len(dataset):,} {name} sentences; {number:,} were asked for"
+        logger.warning(f"Taking {what} (--transfer_sentences).")
+    return dataset.shuffle(seed=seed).select(range(number)) if len(dataset) > number else dataset
 
 
 def write_augmented(args: DataArguments, corpora: Mapping[str, Dataset]) -> None:

@@ -60,7 +60,9 @@ def claim_folder(folder: str | Path, job: Mapping) -> None:
     """
     folder = Path(folder)
     path = folder / JOB_NAME
-    begun = any((folder / name).exists() for name in ("config.json", "baseline")) or any(folder.glob("checkpoint-*"))
+    begun = any((folder / name).exists() for name in ("config.json", "baseline", "tokenizer")) or any(
+        folder.glob("checkpoint-*")
+    )
     if begun and path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
         different = [name for name in sorted({*earlier, *job}) if earlier.get(name) != job.get(name)]

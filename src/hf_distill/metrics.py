@@ -125,7 +125,7 @@ def f1_intervals(
     predictions = decode(logits, tags)
     found, gold = [set(spans(each)) for each in predictions], [set(spans(each)) for each in references]
     counts = {"f1": _counts(found, gold)}
-    for entity in sorted({tag[2:] for tag in tags} - {""}):
+    for entity in sorted({span[0] for each in (*found, *gold) for span in each}):
         of_type = [[{span for span in each if span[0] == entity} for each in side] for side in (found, gold)]
         counts[f"{entity}_f1"] = _counts(*of_type)
     best_tags = decode(logits, list(iob2_names(tags).values()), constrained=False)
@@ -146,7 +146,7 @@ def f1_intervals(
     return {
         f"{name}_{end}": value
         for name, each in counts.items()
-        for end, value in zip(("low", "high"), _interval(_f1, each), strict=True)
+        for end, value in zip(("low", "high"), _interval(_f1, each, (0.0, 1.0)), strict=True)
     }
 
 
@@ -163,7 +163,7 @@ def f1_difference(
         return _f1(*counts[:3], axis=axis) - _f1(*counts[3:], axis=axis)
 
     counts = np.concatenate([ours, theirs])
-    low, high = _interval(difference, counts)
+    low, high = _interval(difference, counts, (-1.0, 1.0))
     return {"value": float(difference(*counts, axis=-1)), "low": low, "high": high}
 
 
@@ -176,9 +176,11 @@ def _f1(right: np.ndarray, found: np.ndarray, gold: np.ndarray, axis: int) -> np
     return 2 * right.sum(axis) / np.maximum(1, found.sum(axis) + gold.sum(axis))
 
 
-def _interval(statistic: Callable[..., np.ndarray], counts: np.ndarray) -> tuple[float, float]:
+def _interval(
+    statistic: Callable[..., np.ndarray], counts: np.ndarray, possible: tuple[float, float]
+) -> tuple[float, float]:
     if counts.shape[1] < 2:
-        return 0.0, 1.0  # one sentence says nothing about others
+        return possible  # one sentence says nothing about others
     drawn = bootstrap(
         tuple(counts), statistic, paired=True, n_resamples=RESAMPLES, batch=100, method="percentile", rng=0
     )

@@ -21,7 +21,15 @@ from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .onnx_export import check_onnx_installed
 from .signals import SignalStore
-from .stages import load_encoder, load_teachers, make_stores, teacher_scheme, train_student, train_teacher
+from .stages import (
+    load_encoder,
+    load_student_tokenizer,
+    load_teachers,
+    make_stores,
+    teacher_scheme,
+    train_student,
+    train_teacher,
+)
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
@@ -30,7 +38,8 @@ from .trainer import check_processes
 def run(model_args: ModelArguments, data_args: DataArguments, args: DistillationArguments) -> None:
     """One run, from corpora and teacher to an evaluated student in `args.output_dir`."""
     prepare(model_args, args)
-    data_args.tag_scheme = data_args.tag_scheme or teacher_scheme(model_args)
+    if data_args.tag_scheme is None:
+        data_args.tag_scheme = "IOBES" if args.do_train_teacher else teacher_scheme(model_args)
     corpora = load_corpora(data_args, args.seed)
     tags = make_tags(known_types(corpora["train"]), data_args.tag_scheme)
 
@@ -48,6 +57,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     if args.do_train or not args.do_train_teacher:
         with PartialState().main_process_first():
             claim_folder(args.output_dir, describe_job([model_args, data_args, args], corpora, fingerprints))
+            vocabulary = Path(args.output_dir) / "tokenizer"
+            tokenizer = load_student_tokenizer(model_args, teachers, training_text(corpora), vocabulary)
     if data_args.save_augmented:
         write_augmented(data_args, corpora)
     for teacher in teachers:
@@ -74,12 +85,12 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         baseline_args = dataclasses.replace(
             args, distillation=False, output_dir=str(Path(args.output_dir) / "baseline"), do_train_baseline=False
         )
-        trainer = train_student(alone, data_args, baseline_args, corpora, tags, teachers, stores)
+        trainer = train_student(alone, data_args, baseline_args, corpora, tags, tokenizer, teachers, stores)
         scores, baseline_predictions = evaluate_student(trainer, corpora, data_args, teachers)
         save_results(trainer, corpora, scores, baseline_predictions, teacher_predictions)
         results |= {f"baseline_{name}": value for name, value in scores.items()}
 
-    trainer = train_student(model_args, data_args, args, corpora, tags, teachers, stores)
+    trainer = train_student(model_args, data_args, args, corpora, tags, tokenizer, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
     results |= compare(corpora, predictions, teacher_predictions, "teacher")
     results |= compare(corpora, predictions, baseline_predictions, "baseline")
@@ -120,6 +131,11 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
     for name in ("measure_time", "export"):
         if getattr(args, name) and args.do_train_teacher and not args.do_train:
             raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")
+    if model_args.vocabulary_size and args.intermediate_losses:
+        raise UserError(
+            "Embedding, hidden-state and attention losses need one tokenizer for teacher and student: leave out "
+            "--vocabulary_size, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+        )
     if args.export:
         check_onnx_installed()
     if PartialState().is_main_process:

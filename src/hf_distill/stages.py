@@ -217,8 +217,11 @@ def load_student_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's; with
     `args.vocabulary_size` one of that kind, learnt from the text and kept in `folder`.
+
+    Raises:
+        UserError: none is named, or none can be learnt.
     """
-    if args.vocabulary_size and (folder / "tokenizer.json").exists():
+    if args.vocabulary_size and folder.exists():
         return load_tokenizer(str(folder))
     names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
     name = next((name for name in names if name), None)
@@ -231,7 +234,7 @@ def load_student_tokenizer(
             tokenizer = load_tokenizer(resolve_model(name), args.trust_remote_code)
     if args.vocabulary_size:
         logger.warning(f"Learning a vocabulary of {args.vocabulary_size:,} subwords from {len(text):,} sentences.")
-        tokenizer = learn_tokenizer(tokenizer, text["tokens"][:], args.vocabulary_size, folder)
+        tokenizer = learn_tokenizer(tokenizer, text["tokens"], args.vocabulary_size, folder)
     return tokenizer
 
 
@@ -241,16 +244,14 @@ def train_student(
     args: DistillationArguments,
     corpora: Mapping[str, Dataset],
     tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
     teachers: Sequence[Teacher],
     stores: Mapping[str, SignalStore],
 ) -> DistillationTrainer:
     """Build and train the student; with `args.distillation` off, on the labels alone."""
-    text = training_text(corpora)
-    with PartialState().main_process_first():
-        tokenizer = load_student_tokenizer(model_args, teachers, text, Path(args.output_dir) / "tokenizer")
     set_seed(args.seed)
     source = teachers[0] if teachers else None
-    student = build_student(model_args, tags, tokenizer, source, text, new_head=args.do_train)
+    student = build_student(model_args, tags, tokenizer, source, training_text(corpora), new_head=args.do_train)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     if not args.distillation:
         return _train(student, tokenizer, args, corpora, tags, max_length)

@@ -1,8 +1,9 @@
 """A vocabulary of the student's own: fewer rows, fewer subwords a word, and still the teacher's embeddings."""
 
 import json
+import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,43 +15,55 @@ from .labels import UserError
 
 
 def learn_tokenizer(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]], size: int, folder: str | Path
+    tokenizer: PreTrainedTokenizerBase, sentences: Iterable[Sequence[str]], size: int, folder: Path
 ) -> PreTrainedTokenizerBase:
     """Learn a tokenizer of the given one's kind (its normalisation, algorithm and special tokens) from sentences.
 
     Args:
         tokenizer: the pattern, a WordPiece or BPE tokenizer.
-        sentences: lists of words.
+        sentences: lists of words, gone through twice.
         size: subwords in the vocabulary.
         folder: where it is kept.
 
     Raises:
         UserError: the pattern is of another kind, or the text's characters alone need more subwords.
     """
-    kind = type(tokenizer.backend_tokenizer.model).__name__
-    if kind not in ("WordPiece", "BPE"):
-        raise UserError(f"--vocabulary_size needs a WordPiece or BPE tokenizer; this one is of the kind {kind}.")
-    texts = [" ".join(words) for words in sentences]
-    within: list[str] = []
-    if prefix := tokenizer.backend_tokenizer.model.continuing_subword_prefix:
-        # Characters within a word pass for special tokens while it learns. Left alone, the trainer numbers them in an
-        # order that differs from run to run, and breaks ties by these numbers (huggingface/tokenizers, issue 1794).
-        normalizer = tokenizer.backend_tokenizer.normalizer
-        letters = {letter for text in texts for letter in (normalizer.normalize_str(text) if normalizer else text)}
-        within = [prefix + letter for letter in sorted(letters - {" "})]
-    learnt = tokenizer.train_new_from_iterator(texts, vocab_size=size, new_special_tokens=within, show_progress=False)
+    model = tokenizer.backend_tokenizer.model
+    if type(model).__name__ not in ("WordPiece", "BPE") or getattr(model, "end_of_word_suffix", None):
+        raise UserError(
+            f"--vocabulary_size cannot learn a tokenizer of this kind ({type(model).__name__}): it would come out "
+            "differently each time. --vocabulary_size 0 keeps the tokenizer as it is."
+        )
+    # Characters within a word pass for special tokens while it learns. Left alone, the trainer numbers them in an order
+    # that differs from run to run, and breaks ties by these numbers (huggingface/tokenizers, issue 1794).
+    prefix = model.continuing_subword_prefix
+    within = [prefix + letter for letter in sorted(_letters_within(tokenizer, sentences))] if prefix else []
+    learnt = tokenizer.train_new_from_iterator(
+        map(" ".join, sentences), vocab_size=size, new_special_tokens=within, show_progress=False
+    )
     if len(learnt) > size:
         raise UserError(f"--vocabulary_size {size} is too small: the characters of the text alone take {len(learnt)}.")
-    learnt.save_pretrained(folder)
+    temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
+    learnt.save_pretrained(temporary)
     for name, entry in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "extra_special_tokens")):
-        path = Path(folder) / name
-        content = json.loads(path.read_text(encoding="utf-8"))
-        listed = [token["content"] if isinstance(token, dict) else token for token in content.get(entry, [])]
-        content[entry] = [
-            token for token, text in zip(content.get(entry, []), listed, strict=True) if text not in within
-        ]
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+        content = json.loads((temporary / name).read_text(encoding="utf-8"))
+        tokens = content.get(entry, [])
+        texts = [token["content"] if isinstance(token, dict) else token for token in tokens]
+        content[entry] = [token for token, text in zip(tokens, texts, strict=True) if text not in within]
+        (temporary / name).write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+    temporary.replace(folder)
     return load_tokenizer(str(folder))
+
+
+def _letters_within(tokenizer: PreTrainedTokenizerBase, sentences: Iterable[Sequence[str]]) -> set[str]:
+    """The characters that stand behind the first of a word, as the tokenizer sees words."""
+    backend, found = tokenizer.backend_tokenizer, set()
+    for words in sentences:
+        text = " ".join(words)
+        text = backend.normalizer.normalize_str(text) if backend.normalizer else text
+        cut = backend.pre_tokenizer.pre_tokenize_str(text) if backend.pre_tokenizer else [(text, None)]
+        found.update(letter for word, _ in cut for letter in word[1:])
+    return found
 
 
 def carry_embeddings(
@@ -61,8 +74,9 @@ def carry_embeddings(
 ) -> Tensor:
     """Embeddings [target vocabulary, dimensions] for another tokenizer.
 
-    A subword that both know keeps its row. Any other gets the mean of the rows that stand where it stands in the
-    words, weighted by shared characters and by how often the word occurs; one that stands nowhere, the mean of all.
+    A subword that both know keeps its row, if the tokenizers are of one kind. Any other gets the mean of the rows that
+    stand where it stands in the words, weighted by shared characters and by how often the word occurs; one that stands
+    nowhere, the mean of all.
 
     Args:
         weight: embeddings [source vocabulary, dimensions].
@@ -80,15 +94,21 @@ def carry_embeddings(
                     shared = min(last, end) - max(first, begin)
                     if shared > 0:
                         shares[piece, row] += shared * words[word]
-    pairs = torch.tensor(list(shares), dtype=torch.long).reshape(-1, 2)
+    pairs = torch.tensor(list(shares), dtype=torch.long).reshape(-1, 2).T
     counts = torch.tensor(list(shares.values()), dtype=weight.dtype)
-    totals = torch.zeros(len(target), dtype=weight.dtype).index_add_(0, pairs[:, 0], counts)
-    carried = torch.zeros(len(target), weight.shape[1], dtype=weight.dtype)
-    carried.index_add_(0, pairs[:, 0], weight[pairs[:, 1]] * (counts / totals[pairs[:, 0]])[:, None])
-    carried[totals == 0] = weight.mean(0)
+    totals = torch.zeros(len(target), dtype=weight.dtype).index_add_(0, pairs[0], counts)
+    carried = torch.sparse_coo_tensor(pairs, counts, (len(target), len(weight))) @ weight
+    carried = torch.where(totals[:, None] > 0, carried / totals.clamp(min=1)[:, None], weight.mean(0))
+    # Equal names mean the same only in tokenizers of one kind; special tokens, which no word has, go by them anyway.
     for piece in vocabulary.keys() & known.keys():
-        carried[vocabulary[piece]] = weight[known[piece]]
+        if _kind(source) == _kind(target) or totals[vocabulary[piece]] == 0:
+            carried[vocabulary[piece]] = weight[known[piece]]
     return carried
+
+
+def _kind(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str | None]:
+    model = tokenizer.backend_tokenizer.model
+    return type(model).__name__, getattr(model, "continuing_subword_prefix", None)
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[list[tuple[int, int, int]]]:
