@@ -59,7 +59,7 @@ def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[floa
                 teacher.model(input_ids=input_ids, attention_mask=attention_mask)
 
     def ours() -> None:
-        SignalStore([teacher], sample, folder / f"signals-{time.time()}", bf16).compute()
+        SignalStore(teacher, sample, folder / f"signals-{time.time()}", bf16).compute()
 
     seconds = in_turns({"ours": ours, "bare": finish(bare, teacher.model)}, args.rounds, 0)
     words = sum(map(len, sample["tokens"]))
@@ -76,7 +76,7 @@ def label_many(data: Path, number: int) -> None:
     text = concatenate_datasets([corpus, augment(corpus, rounds)]).select(range(number))
     with tempfile.TemporaryDirectory() as folder:
         print("ready", flush=True)
-        SignalStore([tiny], text, folder).compute()
+        SignalStore(tiny, text, folder).compute()
 
 
 def peak_memory(command: list[str]) -> float:

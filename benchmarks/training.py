@@ -37,7 +37,14 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 from transformers.utils import logging
 
-from hf_distill import DistillationArguments, DistillationTrainer, SignalStore, Teacher, encode_dataset
+from hf_distill import (
+    DistillationArguments,
+    DistillationTrainer,
+    SignalStore,
+    Teacher,
+    attach_signals,
+    encode_dataset,
+)
 from hf_distill.alignment import gather_words, pad
 from hf_distill.batching import DistillationCollator
 from hf_distill.export import format_table
@@ -70,7 +77,7 @@ class Bench:
         # What the signals say does not matter here, so a tiny model gives them.
         small = bert(hidden_size=24, num_hidden_layers=1, intermediate_size=24).to(self.device)
         tiny = Teacher(small, self.tokenizer, self.teacher.mapping, 512)
-        self.signals = SignalStore([tiny], self.corpus, Path(folder) / "signals").attach(self.rows)
+        self.signals = attach_signals([SignalStore(tiny, self.corpus, Path(folder) / "signals")], self.rows)
         # The batches of the first epoch.
         sampler = self.trainer(True, 1, Clock())._get_train_sampler()
         order = list(sampler)
@@ -191,7 +198,7 @@ class Bench:
         """Seconds a sentence that the teacher takes to label some of the corpus."""
         sample = self.corpus.shuffle(seed=0).select(range(512))
         start = self.now()
-        SignalStore([self.teacher], sample, Path(self.folder) / f"labelled-{start}", bf16=True).compute()
+        SignalStore(self.teacher, sample, Path(self.folder) / f"labelled-{start}", bf16=True).compute()
         return (self.now() - start) / len(sample)
 
     def per_word(self, seconds: float, batches: Iterable[list[int]]) -> float:

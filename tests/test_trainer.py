@@ -14,7 +14,7 @@ from hf_distill.arguments import DistillationArguments
 from hf_distill.batching import DistillationCollator, EpochSampler
 from hf_distill.labels import UserError
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.signals import SignalStore
+from hf_distill.signals import SignalStore, attach_signals, read_signals
 from hf_distill.students import label_config
 from hf_distill.trainer import DistillationTrainer
 
@@ -132,7 +132,7 @@ def test_stored_signals_equal_the_live_teacher(tmp_path, tokenizer, encoded, fam
     teacher = tiny.teacher(family())
     text, live_rows = encoded
     live = train(tmp_path / "live", bilstm(tokenizer), tokenizer, teacher, live_rows, max_steps=3)
-    stored_rows = SignalStore([teacher], text, tmp_path / "signals").attach(live_rows)
+    stored_rows = attach_signals([SignalStore(teacher, text, tmp_path / "signals")], live_rows)
     assert "teacher_logits" in stored_rows.column_names
     stored = train(tmp_path / "stored", bilstm(tokenizer), tokenizer, None, stored_rows, max_steps=3)
     assert_same(weights(live), weights(stored))
@@ -330,9 +330,9 @@ def train_both(folder) -> dict:
         results[kind] = [weights(trainer), loss_logs(trainer), scores, args.world_size]
     # Some sentences are labelled before, in a store that is not a multiple of its shards.
     text, teacher, signals = tiny.corpus(64, seed=1), tiny.teacher(tokenizer), f"{folder}/signals"
-    SignalStore([teacher], text.select(range(10, 20)), signals).compute()
+    SignalStore(teacher, text.select(range(10, 20)), signals).compute()
     with patch("hf_distill.signals.SHARD_SENTENCES", 7):
-        results["signals"] = torch.tensor(np.concatenate(SignalStore([teacher], text, signals).read()))
+        results["signals"] = torch.tensor(np.concatenate(read_signals([SignalStore(teacher, text, signals)])))
     return results
 
 

@@ -10,6 +10,7 @@ _MODULES = {
     "EntityScores": "metrics",
     "SignalStore": "signals",
     "Teacher": "teacher",
+    "attach_signals": "signals",
     "augment": "augmentation",
     "build_student": "students",
     "encode_dataset": "alignment",

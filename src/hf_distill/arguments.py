@@ -39,7 +39,7 @@ class ModelArguments:
         choices=["bilstm", "tinybert", "auto"],
     )
     teacher_model_name_or_path: list[str] = _option(
-        [], "Hub id or folder of the teacher; of several teachers the logits are averaged."
+        [], "Hub id or folder of the teacher; of several teachers the probabilities are averaged."
     )
     teacher_checkpoint: str | None = _option(
         None,

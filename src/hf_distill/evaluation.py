@@ -15,7 +15,7 @@ from .export import save_model, write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score
 from .onnx_export import MODEL_NAME, QUANTIZED_NAME, export_onnx
-from .signals import SignalStore
+from .signals import SignalStore, read_signals
 from .teacher import Teacher
 from .trainer import DistillationTrainer
 
@@ -25,10 +25,10 @@ def evaluate_teachers(
     corpora: Mapping[str, Dataset],
     tags: Sequence[str],
     args: DistillationArguments,
-    stores: Mapping[str, SignalStore],
+    stores: Mapping[str, Sequence[SignalStore]],
 ) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`teacher_eval_f1`, `teacher_eval_f1_low`, ...) and predicted tags, by corpus, of the teachers' averaged
-    logits.
+    """Scores (`teacher_eval_f1`, `teacher_eval_f1_low`, ...) and predicted tags, by corpus, of the teachers,
+    averaged.
 
     Raises:
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
@@ -37,7 +37,7 @@ def evaluate_teachers(
     for name in EVALUATED:
         if name not in corpora:
             continue
-        logits = stores[name].read()
+        logits = read_signals(stores[name])
         predictions[name] = decode(logits, tags)
         judged = (logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
         scores = score(*judged) | f1_intervals(*judged)

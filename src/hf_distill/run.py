@@ -73,10 +73,10 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     results: dict[str, float] = {}
     teacher_predictions: dict[str, list[list[str]]] = {}
     baseline_predictions: dict[str, list[list[str]]] = {}
-    stores: dict[str, SignalStore] = {}
+    stores: dict[str, list[SignalStore]] = {}
     if args.distillation:
         stores = make_stores(teachers, corpora, args)
-        tell(signal_summary(teachers, stores, args))
+        tell(signal_summary(stores, args))
         results, teacher_predictions = evaluate_teachers(teachers, corpora, tags, args, stores)
 
     if args.do_train_baseline:
@@ -171,14 +171,16 @@ def summary(corpora: Mapping[str, Dataset], tags: Sequence[str], args: Distillat
     )
 
 
-def signal_summary(teachers: Sequence[Teacher], stores: Mapping[str, SignalStore], args: DistillationArguments) -> str:
+def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
     """How much the teachers still have to label, how long that will take, and where it goes."""
-    missing = datasets.concatenate_datasets([store.missing for store in stores.values()])
-    seconds = estimate_seconds(teachers, missing, args.bf16) / args.world_size if len(missing) else 0
-    parts = [f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes"]
+    lines = []
+    for own in zip(*stores.values(), strict=True):
+        missing = datasets.concatenate_datasets([store.missing for store in own])
+        seconds = estimate_seconds(own[0].teacher, missing, args.bf16) / args.world_size if len(missing) else 0
+        lines.append(f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes")
     if args.intermediate_losses:
-        parts.append("; asked again at every training step, for its hidden states")
-    return "".join(parts) + f"\nstored signals: {next(iter(stores.values())).folder.parent}"
+        lines[0] += "; asked again at every training step, for its hidden states"
+    return "\n".join([*lines, f"stored signals: {stores['eval'][0].folder.parent}"])
 
 
 def result_table(results: Mapping[str, float], corpora: Mapping[str, Dataset], args: DistillationArguments) -> str:

@@ -1,4 +1,4 @@
-"""What the teachers say, kept on disk: each distinct sentence is labelled once, not once per epoch."""
+"""What a teacher says, kept on disk: each distinct sentence is labelled once, not once per epoch."""
 
 import hashlib
 import os
@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from datasets.utils import tqdm
+from scipy.special import log_softmax, logsumexp
 
 from .data import sentence_keys
 from .labels import UserError
@@ -24,31 +25,30 @@ SHARD_SENTENCES = 2048
 
 
 class SignalStore:
-    """Word logits of the teachers (averaged), kept on disk by sentence, for every corpus that holds it.
+    """Word logits of a teacher, kept on disk by sentence, for every corpus that holds it.
 
-    The folder's name is a digest of what the teachers are (weights, tokenizer, windows, label map) and of the number
+    The folder's name is a digest of what the teacher is (weights, tokenizer, windows, label map) and of the number
     format. Each shard in it holds sentences' keys and logits; it is written under a temporary name and renamed, so a
     shard that is there is whole. Each sentence is labelled by one process only, and a later run, or another corpus,
     reads what an earlier one wrote.
     """
 
-    def __init__(self, teachers: Sequence[Teacher], dataset: Dataset, folder: str | Path, bf16: bool = False):
+    def __init__(self, teacher: Teacher, dataset: Dataset, folder: str | Path, bf16: bool = False):
         """Nothing is computed yet.
 
         Args:
-            teachers: whose logits are averaged.
+            teacher: who labels.
             dataset: with the column `tokens`.
             folder: holds the stores of all teachers; nodes have to share it.
-            bf16: let the teachers compute in bf16.
+            bf16: let the teacher compute in bf16.
         """
-        self.teachers = list(teachers)
+        self.teacher = teacher
         self.dataset = dataset.select_columns(["tokens"])
         self.bf16 = bf16
         # Each distinct sentence once: its key, the first row that holds it, and for each row its place among the keys.
         self.keys, self.first, self.place = np.unique(sentence_keys(dataset), return_index=True, return_inverse=True)
         digest = hashlib.sha256(b"float32 bf16" if bf16 else b"float32")
-        for teacher in self.teachers:
-            digest.update(teacher.fingerprint().encode())
+        digest.update(teacher.fingerprint().encode())
         self.folder = Path(folder) / digest.hexdigest()[:32]
         self._shards: list[Path] = []
         self._signals: Dataset | None = None
@@ -81,12 +81,8 @@ class SignalStore:
         """The distinct sentences that no shard on disk holds."""
         return self.dataset.select(self._missing())
 
-    def compute(self) -> tuple[Dataset, np.ndarray]:
-        """Label what is missing, shared out over the processes (each of which has to call this), and open all shards.
-
-        Returns:
-            A dataset in Arrow format with a column `teacher_logits` ([words, labels] per sentence), and for each row of
-            the store's dataset its row there.
+    def compute(self) -> None:
+        """Label what is missing, shared out over the processes, each of which has to call this.
 
         Raises:
             UserError: signals that another process should have written are not in the folder.
@@ -101,7 +97,7 @@ class SignalStore:
             for rows in mine:
                 written = []
                 for start in range(0, len(rows), 1024):
-                    written += self._label(self.dataset[rows[start : start + 1024]]["tokens"])
+                    written += self.teacher.predict(self.dataset[rows[start : start + 1024]]["tokens"], self.bf16)
                     progress.update(len(rows[start : start + 1024]))
                 _write_shard(self.folder, self.keys[self.place[rows]], written)
         state.wait_for_everyone()
@@ -112,39 +108,63 @@ class SignalStore:
                 f"{self.folder}: {absent:,} sentences have no signals after labelling. Do all nodes share the folder "
                 "(--signals_dir)?"
             )
-        return self._signals, self._stored[self.place]
 
-    def _label(self, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        answers = [teacher.predict(sentences, self.bf16) for teacher in self.teachers]
-        return [np.mean(scores, axis=0) for scores in zip(*answers, strict=True)]
+    def fetch(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """The logits [words, labels] of rows of the dataset, all of which `compute` has labelled."""
+        return _arrays(self._signals[self._stored[self.place[rows]]]["teacher_logits"])
 
-    def read(self) -> list[np.ndarray]:
-        """The logits [words, labels] of every row of the dataset, computed where they are missing."""
-        if not len(self.dataset):
-            return []
-        signals, rows = self.compute()
-        return _arrays(signals[rows]["teacher_logits"])
 
-    def attach(self, encoded: Dataset) -> Dataset:
-        """Add the column `teacher_logits` to what `encode_dataset` made of the dataset, cut to each window's words."""
-        signals, rows = self.compute()
-        labels = len(self.teachers[0].mapping)
+def read_signals(stores: Sequence[SignalStore]) -> list[np.ndarray]:
+    """The logits [words, labels] of every row of the stores' dataset, computed where they are missing; of several
+    teachers as `average` has it.
+    """
+    for store in stores:
+        store.compute()
+    rows = np.arange(len(stores[0].dataset))
+    return average([store.fetch(rows) for store in stores]) if len(rows) else []
 
-        def add(batch: pa.Table) -> pa.Table:
-            stored = _arrays(signals[rows[batch["sentence"].to_numpy()]]["teacher_logits"])
-            words = pc.list_value_length(batch["word_positions"]).to_numpy()
-            windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
-            cut = [scores[first : first + number] for scores, first, number in windows]
-            return batch.append_column("teacher_logits", _lists(cut))
 
-        # The closure is large; what it computes is named by what goes in.
-        name = hashlib.sha256(f"{encoded._fingerprint} {self.folder.name}".encode()).hexdigest()[:16]
-        features = Features({**encoded.features, "teacher_logits": List(List(Value("float32"), length=labels))})
-        with PartialState().main_process_first():
-            attached = encoded.with_format("arrow").map(
-                add, batched=True, features=features, desc="Attaching signals", new_fingerprint=name
-            )
-        return attached.with_format(None)
+def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
+    """Add to what `encode_dataset` made of the stores' dataset the column `teacher_logits`, cut to each window's words;
+    of several teachers as `average` has it.
+    """
+    for store in stores:
+        store.compute()
+
+    def add(batch: pa.Table) -> pa.Table:
+        rows = batch["sentence"].to_numpy()
+        stored = average([store.fetch(rows) for store in stores])
+        words = pc.list_value_length(batch["word_positions"]).to_numpy()
+        windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
+        cut = [scores[first : first + number] for scores, first, number in windows]
+        return batch.append_column("teacher_logits", _lists(cut))
+
+    # The closure is large; what it computes is named by what goes in.
+    names = " ".join(store.folder.name for store in stores)
+    name = hashlib.sha256(f"{encoded._fingerprint} {names}".encode()).hexdigest()[:16]
+    labels = len(stores[0].teacher.mapping)
+    features = Features({**encoded.features, "teacher_logits": List(List(Value("float32"), length=labels))})
+    with PartialState().main_process_first():
+        attached = encoded.with_format("arrow").map(
+            add, batched=True, features=features, desc="Attaching signals", new_fingerprint=name
+        )
+    return attached.with_format(None)
+
+
+def average(answers: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Logits of several teachers as one: the logarithms of the mean of their probabilities.
+
+    Args:
+        answers: of each teacher, for each sentence its logits [words, labels].
+
+    Returns:
+        For each sentence [words, labels]; of a single teacher its logits as they are.
+    """
+    if len(answers) == 1:
+        return list(answers[0])
+    logits = np.stack([np.concatenate(answer) for answer in answers])
+    mean = logsumexp(log_softmax(logits, axis=-1), axis=0) - np.log(len(answers))
+    return np.split(mean.astype(np.float32), np.cumsum([len(scores) for scores in answers[0]])[:-1])
 
 
 def _lists(rows: Sequence[np.ndarray]) -> pa.ListArray:

@@ -26,7 +26,7 @@ from .export import save_model, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, detect_scheme, entity_types, model_tags
 from .loading import finding, model_digest, resolve_model
-from .signals import SignalStore, default_signals_dir
+from .signals import SignalStore, attach_signals, default_signals_dir
 from .students import build_student, label_config
 from .teacher import Teacher, load_teacher
 from .trainer import DistillationTrainer
@@ -163,16 +163,16 @@ def _train(
     tags: Sequence[str],
     max_length: int,
     teachers: Sequence[Teacher] = (),
-    store: SignalStore | None = None,
+    stores: Sequence[SignalStore] = (),
 ) -> DistillationTrainer:
     """Train a token classifier, going on from the last checkpoint in its output folder if there is one.
 
-    With a `store` the teachers' logits are stored signals; without one, the only teacher is asked at each step.
+    With `stores` the teachers' logits are stored signals; without them, the only teacher is asked at each step.
     """
     folder = Path(args.output_dir)
     finished = (folder / "all_results.json").exists()
     training = args.do_train and not finished
-    teacher = teachers[0] if training and teachers and store is None else None
+    teacher = teachers[0] if training and teachers and not stores else None
     pieces = teachers[0].tokenizer if teachers else tokenizer
     keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
     if teacher is not None and not keep_tokens:
@@ -186,8 +186,8 @@ def _train(
         if training:
             text = training_text(corpora, args.distillation)
             train = encode_dataset(text, tokenizer, max_length, tags, keep_tokens=keep_tokens)
-    if training and store is not None:
-        train = store.attach(train)
+    if training and stores:
+        train = attach_signals(stores, train)
     patience = args.early_stopping_patience
     trainer = DistillationTrainer(
         model=model,
@@ -246,7 +246,7 @@ def train_student(
     tags: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     teachers: Sequence[Teacher],
-    stores: Mapping[str, SignalStore],
+    stores: Mapping[str, Sequence[SignalStore]],
 ) -> DistillationTrainer:
     """Build and train the student; with `args.distillation` off, on the labels alone."""
     set_seed(args.seed)
@@ -255,22 +255,25 @@ def train_student(
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     if not args.distillation:
         return _train(student, tokenizer, args, corpora, tags, max_length)
-    return _train(student, tokenizer, args, corpora, tags, max_length, teachers, stores.get("train"))
+    return _train(student, tokenizer, args, corpora, tags, max_length, teachers, stores.get("train", ()))
 
 
 def make_stores(
     teachers: Sequence[Teacher], corpora: Mapping[str, Dataset], args: DistillationArguments
-) -> dict[str, SignalStore]:
-    """A store of signals for each corpus that the teachers label: `eval`, maybe `test`, and `train` (with the
-    unlabelled text) unless the losses need a live teacher.
+) -> dict[str, list[SignalStore]]:
+    """For each corpus that the teachers label a store of signals for each teacher: `eval`, maybe `test`, and `train`
+    (with the unlabelled text) unless the losses need a live teacher.
     """
     labelled = {name: corpora[name] for name in EVALUATED if name in corpora}
     if args.do_train and not args.intermediate_losses:
         labelled["train"] = training_text(corpora)
     elif args.do_train and len(teachers) > 1:
         raise UserError(
-            "Of several teachers only the logits are averaged: set --embedding_loss_weight, --hidden_loss_weight and "
-            "--attention_loss_weight to 0."
+            "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "
+            "--hidden_loss_weight and --attention_loss_weight to 0."
         )
     folder = args.signals_dir or default_signals_dir()
-    return {name: SignalStore(teachers, dataset, folder, args.bf16) for name, dataset in labelled.items()}
+    return {
+        name: [SignalStore(teacher, dataset, folder, args.bf16) for teacher in teachers]
+        for name, dataset in labelled.items()
+    }

@@ -107,12 +107,10 @@ def load_teacher(
     return Teacher(model, tokenizer, mapping, window_length(tokenizer, config, max_seq_length))
 
 
-def estimate_seconds(teachers: Sequence[Teacher], dataset: Dataset, bf16: bool) -> float:
+def estimate_seconds(teacher: Teacher, dataset: Dataset, bf16: bool) -> float:
     """Seconds that labelling the dataset will take, from a timed sample of 64 sentences."""
     sample = dataset.shuffle(seed=0).select(range(min(64, len(dataset))))["tokens"]
-    for teacher in teachers:
-        teacher.predict(sample[:8], bf16)  # the first pass pays for what later ones reuse
+    teacher.predict(sample[:8], bf16)  # the first pass pays for what later ones reuse
     start = time.perf_counter()
-    for teacher in teachers:
-        teacher.predict(sample, bf16)
+    teacher.predict(sample, bf16)
     return (time.perf_counter() - start) / len(sample) * len(dataset)
