@@ -6,15 +6,14 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from hf_distill.alignment import (
-    encode_dataset,
     load_tokenizer,
     make_windows,
     predict_words,
     special_tokens,
     subwords,
-    word_pieces,
 )
 from hf_distill.data import SENTENCES
+from hf_distill.encoding import encode_dataset, word_pieces
 
 FAMILIES = {"wordpiece": tiny.wordpiece, "byte-level": tiny.byte_level, "unigram": tiny.unigram}
 

@@ -13,7 +13,7 @@ ROOT = Path(hf_distill.__file__).parent
 LAYERS = [
     ["labels", "losses", "arguments", "projection", "models", "models.configuration_bilstm", "models.modeling_bilstm"],
     ["data", "alignment", "metrics", "loading", "parsing", "export"],
-    ["augmentation", "benchmark", "teacher", "job", "onnx_export", "vocabulary"],
+    ["augmentation", "benchmark", "encoding", "teacher", "job", "onnx_export", "vocabulary"],
     ["students", "signals", "batching", "corpora"],
     ["trainer"],
     ["stages", "evaluation"],

@@ -6,7 +6,7 @@ import tiny
 import torch
 from transformers import BertConfig, BertForTokenClassification
 
-from hf_distill.alignment import encode_dataset
+from hf_distill.encoding import encode_dataset
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS, UserError
 from hf_distill.loading import PACKAGED_ENCODER

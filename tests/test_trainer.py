@@ -9,9 +9,10 @@ import pytest
 import tiny
 import torch
 
-from hf_distill.alignment import encode_dataset, predict_words
+from hf_distill.alignment import predict_words
 from hf_distill.arguments import DistillationArguments
 from hf_distill.batching import DistillationCollator, EpochSampler
+from hf_distill.encoding import encode_dataset
 from hf_distill.labels import UserError
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
 from hf_distill.signals import SignalStore, attach_signals, read_signals
@@ -227,7 +228,7 @@ def test_best_checkpoint_by_devel_f1_and_early_stopping(tmp_path, tokenizer):
 
 def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, encoded):
     """The trainer's evaluation, put together from windows, is the score of the whole sentences."""
-    from hf_distill.alignment import word_pieces
+    from hf_distill.encoding import word_pieces
     from hf_distill.metrics import score
 
     devel = tiny.corpus(20, seed=7).map(lambda row: {"tokens": row["tokens"] * 11, "tags": row["tags"] * 11})

@@ -13,7 +13,7 @@ _MODULES = {
     "attach_signals": "signals",
     "augment": "augmentation",
     "build_student": "students",
-    "encode_dataset": "alignment",
+    "encode_dataset": "encoding",
     "load_teacher": "teacher",
     "load_tsv": "data",
     "load_unlabeled": "data",

@@ -7,10 +7,11 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import AutoModelForTokenClassification
 
-from .alignment import encode_dataset, join_windows, window_length, word_pieces
+from .alignment import window_length
 from .arguments import DataArguments, DistillationArguments
 from .benchmark import measure
 from .data import EVALUATED
+from .encoding import encode_dataset, join_windows, word_pieces
 from .export import save_model, write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score

@@ -60,7 +60,7 @@ def claim_folder(folder: str | Path, job: Mapping) -> None:
     """
     folder = Path(folder)
     path = folder / JOB_NAME
-    begun = any((folder / name).exists() for name in ("config.json", "baseline", "tokenizer")) or any(
+    begun = any((folder / name).exists() for name in ("config.json", "baseline", "generation-1", "tokenizer")) or any(
         folder.glob("checkpoint-*")
     )
     if begun and path.exists():

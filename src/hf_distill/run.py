@@ -31,7 +31,7 @@ from .stages import (
     train_teacher,
 )
 from .students import check_parts
-from .teacher import Teacher, estimate_seconds
+from .teacher import Teacher, estimate_seconds, load_teacher
 from .trainer import check_processes
 
 
@@ -90,6 +90,20 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         save_results(trainer, corpora, scores, baseline_predictions, teacher_predictions)
         results |= {f"baseline_{name}": value for name, value in scores.items()}
 
+    for number in range(1, args.generations if args.do_train and args.distillation else 1):
+        folder = str(Path(args.output_dir) / f"generation-{number}")
+        earlier_args = dataclasses.replace(args, output_dir=folder, seed=args.seed + number)
+        trainer = train_student(model_args, data_args, earlier_args, corpora, tags, tokenizer, teachers, stores)
+        scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
+        save_results(trainer, corpora, scores, predictions, teacher_predictions)
+        tell(f"Generation {number}: F1 {scores['eval_f1']:.4f}; it joins the teachers.")
+        PartialState().wait_for_everyone()
+        joined = load_teacher(folder, tags, max_seq_length=data_args.max_seq_length)
+        joined.model.to(args.device)
+        teachers.append(joined)
+        for name, own in make_stores([joined], corpora, args).items():
+            stores[name] += own
+
     trainer = train_student(model_args, data_args, args, corpora, tags, tokenizer, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
     results |= compare(corpora, predictions, teacher_predictions, "teacher")
@@ -135,6 +149,11 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "Embedding, hidden-state and attention losses need one tokenizer for teacher and student: leave out "
             "--vocabulary_size, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+        )
+    if args.generations > 1 and args.intermediate_losses:
+        raise UserError(
+            "An earlier generation teaches by its probabilities alone: set --generations 1, or "
+            "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
         )
     if args.export:
         check_onnx_installed()

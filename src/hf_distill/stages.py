@@ -18,10 +18,11 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from .alignment import encode_dataset, load_tokenizer, same_tokenizer, window_length
+from .alignment import load_tokenizer, same_tokenizer, window_length
 from .arguments import DataArguments, DistillationArguments, ModelArguments
 from .corpora import training_text
 from .data import EVALUATED
+from .encoding import encode_dataset
 from .export import save_model, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, detect_scheme, entity_types, model_tags

@@ -9,9 +9,10 @@ from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from . import losses
-from .alignment import gather_words, join_windows, window_order
+from .alignment import gather_words
 from .arguments import LEARNING_RATES, DistillationArguments
 from .batching import DistillationCollator, EpochSampler
+from .encoding import join_windows, window_order
 from .labels import UserError, model_tags
 from .metrics import score
 from .projection import ProjectedStudent
