@@ -24,7 +24,7 @@ import datasets  # noqa: E402
 import torch  # noqa: E402
 
 from hf_distill import augment, load_tsv  # noqa: E402
-from hf_distill.export import format_table  # noqa: E402
+from hf_distill.files import format_table  # noqa: E402
 
 
 def per_token(tokens: list[str], tags: list[str], corpus: list[tuple[str, str]], mentions: list) -> list:

@@ -20,8 +20,9 @@ from common import TAGS, TINYBERT, bert, bilstm, finish, in_turns, load, print_j
 
 from hf_distill import encode_dataset
 from hf_distill.alignment import pad
-from hf_distill.export import format_table
-from hf_distill.onnx_export import MODEL_NAME, QUANTIZED_NAME, OnnxModel, write_onnx
+from hf_distill.files import format_table
+from hf_distill.onnx_export import write_onnx
+from hf_distill.onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 
 SUBWORDS, BATCH = 38, 32
 

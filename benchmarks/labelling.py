@@ -28,7 +28,7 @@ from transformers.utils import logging
 
 from hf_distill import SignalStore, Teacher, augment, load_teacher
 from hf_distill.alignment import BATCH_SUBWORDS, make_windows, pad
-from hf_distill.export import format_table
+from hf_distill.files import format_table
 
 SAMPLE, SMALL, LARGE = 4096, 100_000, 1_000_000
 ROUNDS_PER_MILLION = 45  # of augmentation

@@ -47,7 +47,7 @@ from hf_distill import (
 )
 from hf_distill.alignment import gather_words, pad
 from hf_distill.batching import DistillationCollator
-from hf_distill.export import format_table
+from hf_distill.files import format_table
 from hf_distill.losses import logit_mse
 
 BATCH, EPOCHS, REFERENCE_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3

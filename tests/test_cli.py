@@ -19,7 +19,7 @@ from hf_distill.alignment import load_tokenizer, predict_words
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS
-from hf_distill.onnx_export import OnnxModel
+from hf_distill.onnx_model import OnnxModel
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,7 +13,8 @@ from hf_distill.alignment import predict_words
 from hf_distill.labels import UserError
 from hf_distill.metrics import decode
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.onnx_export import OnnxModel, export_onnx
+from hf_distill.onnx_export import export_onnx
+from hf_distill.onnx_model import OnnxModel
 from hf_distill.students import label_config
 
 TOKENIZER = tiny.wordpiece()

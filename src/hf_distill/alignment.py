@@ -8,6 +8,7 @@ A saved student carries this file along, for its pipeline.
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -143,13 +144,13 @@ def make_windows(
             # In the middle of an overlap the right to speak passes to the next window.
             low = cut + overlap // 2 if number else 0
             high = cuts[number + 1] + overlap // 2 if number + 1 < len(cuts) else len(ids)
-            first, last = np.searchsorted(starts, (low, high))
+            first, last = bisect_left(starts, low), bisect_left(starts, high)
             if last > first or not ids:
                 windows.append(
                     Window(
                         input_ids=before + ids[cut : cut + room] + after,
                         word_positions=[start - cut + len(before) for start in starts[first:last]],
-                        first_word=int(first),
+                        first_word=first,
                     )
                 )
         yield windows

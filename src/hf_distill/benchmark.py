@@ -18,7 +18,8 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTr
 
 from . import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
 from .alignment import make_windows, pad
-from .export import format_table, save_model
+from .export import save_model
+from .files import format_table
 
 BATCH_SIZES = {1: 200, 32: 512}  # sentences that are measured at each batch size
 REFERENCE_LENGTH, REFERENCE_REPEATS = 202, 50  # the reference pads every sentence to 202 subwords

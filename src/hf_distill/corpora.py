@@ -9,7 +9,7 @@ from transformers.utils import logging
 from .arguments import DataArguments
 from .augmentation import augment
 from .data import EVALUATED, find_leaked, known_types, load_hub_splits, load_tsv, load_unlabeled
-from .export import write_columns
+from .files import write_columns
 from .labels import UserError
 
 logger = logging.get_logger(__name__)

@@ -12,10 +12,12 @@ from .arguments import DataArguments, DistillationArguments
 from .benchmark import measure
 from .data import EVALUATED
 from .encoding import encode_dataset, join_windows, word_pieces
-from .export import save_model, write_columns, write_json
+from .export import save_model
+from .files import write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score
-from .onnx_export import MODEL_NAME, QUANTIZED_NAME, export_onnx
+from .onnx_export import export_onnx
+from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 from .signals import SignalStore, read_signals
 from .teacher import Teacher
 from .trainer import DistillationTrainer

@@ -1,50 +1,19 @@
-"""Writing what a run leaves behind."""
+"""The folder that any Hub user loads."""
 
-import json
-import os
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.dynamic_module_utils import custom_object_save
+
+from .pipeline import MentionPipeline
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Save model and tokenizer so that transformers alone loads them; a BiLSTM takes its code along."""
+    """Save model and tokenizer so that transformers alone loads them, with the code of the pipeline and of a BiLSTM."""
+    implementation = f"{MentionPipeline.__module__.rpartition('.')[2]}.{MentionPipeline.__name__}"
+    model.config.custom_pipelines = {
+        "token-classification": {"impl": implementation, "pt": ["AutoModelForTokenClassification"], "type": "text"}
+    }
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def write_json(path: str | Path, content) -> None:
-    """Write JSON under a temporary name, then rename it: a file that is there is whole."""
-    temporary = Path(f"{path}.tmp-{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
-    """Write a TSV: a line for each word, an empty line after each sentence.
-
-    Args:
-        path: the file; its folder is made where it is missing.
-        columns: of each sentence what stands in this column for its words, such as tokens, then tags.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(f"{path}.tmp-{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-        for sentence in zip(*columns, strict=True):
-            file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))
-            file.write("\n")
-    os.replace(temporary, path)
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain-text table, the first column flush left, the others flush right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    custom_object_save(MentionPipeline, folder)

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from .data import sentence_keys
-from .export import write_json
+from .files import write_json
 from .labels import UserError
 
 JOB_NAME = "job.json"

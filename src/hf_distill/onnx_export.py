@@ -10,36 +10,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.modeling_outputs import TokenClassifierOutput
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .alignment import predict_words
 from .labels import UserError
 from .metrics import decode, score
+from .onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 
-MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
 INT8_TOLERANCE = 0.005  # of entity-level F1, that int8 may cost
-INPUTS = ["input_ids", "attention_mask"]
-
-
-class OnnxModel:
-    """An exported student in ONNX Runtime on the CPU, called like the model that it was made from."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, path: str | Path, config: PreTrainedConfig, threads: int = 0):
-        """Open an ONNX file; `config` is the student's. `threads` 0 takes all cores."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self.config = config
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> TokenClassifierOutput:
-        """Logits [batch, subwords, labels]."""
-        feed = dict(zip(INPUTS, (input_ids.numpy(), attention_mask.numpy()), strict=True))
-        return TokenClassifierOutput(logits=torch.from_numpy(self.session.run(None, feed)[0]))
 
 
 class _Logits(nn.Module):

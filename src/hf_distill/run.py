@@ -16,7 +16,7 @@ from .benchmark import benchmark_table
 from .corpora import load_corpora, training_text, write_augmented
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import compare, evaluate_student, evaluate_teachers, export_student, measure_time, save_results
-from .export import format_table, write_json
+from .files import format_table, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .onnx_export import check_onnx_installed

@@ -23,7 +23,8 @@ from .arguments import DataArguments, DistillationArguments, ModelArguments
 from .corpora import training_text
 from .data import EVALUATED
 from .encoding import encode_dataset
-from .export import save_model, write_json
+from .export import save_model
+from .files import write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, detect_scheme, entity_types, model_tags
 from .loading import finding, model_digest, resolve_model
@@ -32,6 +33,7 @@ from .students import build_student, label_config
 from .teacher import Teacher, load_teacher
 from .trainer import DistillationTrainer
 from .vocabulary import learn_tokenizer
+from .words import choose_pattern
 
 logger = logging.get_logger(__name__)
 
@@ -187,6 +189,7 @@ def _train(
         if training:
             text = training_text(corpora, args.distillation)
             train = encode_dataset(text, tokenizer, max_length, tags, keep_tokens=keep_tokens)
+            model.config.word_pattern = choose_pattern(corpora["train"]["tokens"])
     if training and stores:
         train = attach_signals(stores, train)
     patience = args.early_stopping_patience

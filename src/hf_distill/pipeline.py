@@ -1,0 +1,101 @@
+"""From running text to mentions. A saved student carries this file along, with those that it imports."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import Pipeline
+from transformers.utils import cached_file
+
+from .alignment import predict_words, window_length
+from .labels import constrained_decode, model_tags, spans
+from .onnx_model import OnnxModel
+from .words import PUNCTUATION_APART, split_words
+
+
+class MentionPipeline(Pipeline):
+    """Finds the mentions of named entities in texts of any length.
+
+    `pipeline("token-classification", model=NAME, trust_remote_code=True)` makes one. Words are split as in the training
+    data (`config.word_pattern`), long texts are cut into overlapping windows, and of all tag sequences that the tag
+    scheme allows the most probable is taken.
+
+    Args:
+        onnx: answer with this file of the model's folder `onnx` ("model_quantized.onnx") instead of PyTorch.
+        threads: of ONNX Runtime; 0 takes all cores.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def __init__(self, *args, onnx: str | None = None, threads: int = 0, **kwargs):
+        super().__init__(*args, **kwargs)
+        config = self.model.config
+        self.tags = model_tags(config)
+        self.pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
+        self.max_length = window_length(self.tokenizer, config)
+        self.speaker = self.model.eval()
+        if onnx:
+            path = cached_file(config._name_or_path, f"onnx/{onnx}", _commit_hash=getattr(config, "_commit_hash", None))
+            self.speaker = OnnxModel(path, config, threads)
+
+    def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):
+        """The mentions of a text, or of each of several (a list, a dataset, a generator).
+
+        Args:
+            inputs: texts; with `is_split_into_words` lists of words, which count as joined by blanks.
+            is_split_into_words: the texts are split already.
+            batch_size: texts that the model reads at a time.
+
+        Returns:
+            Of each text a list of mentions: `entity_group`, `score` (the mean probability of its words' tags), `word`
+            (the text of the mention), `start` and `end` (characters of the text).
+        """
+        if isinstance(inputs, list) and not inputs:
+            return []
+        if is_split_into_words and isinstance(inputs, list) and isinstance(inputs[0], str):
+            return super().__call__([inputs], **kwargs)[0]
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(self, aggregation_strategy: str = "first"):
+        if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
+            raise ValueError('This pipeline gives whole mentions; for single tokens use pipeline("ner", ...).')
+        return {}, {}, {}
+
+    def preprocess(self, inputs: str | Sequence[str]) -> dict:
+        """The text, its words and where they stand."""
+        if isinstance(inputs, str):
+            places = split_words(inputs, self.pattern)
+            return {"text": inputs, "words": [inputs[start:end] for start, end in places], "places": places}
+        ends = np.cumsum([len(word) + 1 for word in inputs]) - 1
+        places = [(int(end) - len(word), int(end)) for word, end in zip(inputs, ends, strict=True)]
+        return {"text": " ".join(inputs), "words": list(inputs), "places": places}
+
+    def _forward(self, inputs: dict) -> dict:
+        several = isinstance(inputs["text"], list)
+        sentences = inputs["words"] if several else [inputs["words"]]
+        logits = predict_words(self.speaker, self.tokenizer, sentences, self.max_length)
+        # In a list of its own, which transformers hands on as it is; to a bare array it would add a dimension.
+        return inputs | {"logits": [[scores] for scores in logits] if several else logits}
+
+    def postprocess(self, outputs: dict) -> list[dict]:
+        """Mentions out of the words' logits."""
+        [logits] = outputs["logits"]
+        [labels] = constrained_decode([logits], self.tags)
+        probabilities = torch.from_numpy(logits).softmax(-1).numpy()
+        mentions = []
+        for entity, first, last in spans([self.tags[label] for label in labels]):
+            start, end = outputs["places"][first][0], outputs["places"][last - 1][1]
+            scores = [probabilities[word, labels[word]] for word in range(first, last)]
+            mentions.append(
+                {
+                    "entity_group": entity,
+                    "score": float(np.mean(scores)),
+                    "word": outputs["text"][start:end],
+                    "start": start,
+                    "end": end,
+                }
+            )
+        return mentions
