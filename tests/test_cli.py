@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForTokenClassification
 
 from hf_distill import augment, load_tsv
@@ -254,31 +253,6 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
     written = Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns
     assert main([*command, "--transfer_sentences", "90", "--output_dir", "out90"]) == 0
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
-
-
-def test_generations_are_runs_with_one_more_teacher_each(here):
-    save_model(tiny.bert(tiny.wordpiece(), seed=1), tiny.wordpiece(), "teacher")
-    command = (
-        "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --hidden_size 8".split()
-    )
-    command += [*QUICK, "--embedding_size", "8", "--min_teacher_f1", "0", "--teacher_model_name_or_path", "teacher"]
-    assert main([*command, "--generations", "3", "--seed", "5", "--output_dir", "three"]) == 0
-    assert main([*command, "--seed", "6", "--output_dir", "first"]) == 0
-    by_hand = [*command, "first"]
-    assert main([*by_hand, "--seed", "7", "--output_dir", "second"]) == 0
-    assert main([*by_hand, "second", "--seed", "5", "--output_dir", "third"]) == 0
-    for one, other in (("three/generation-1", "first"), ("three/generation-2", "second"), ("three", "third")):
-        weights, expected = (load_file(Path(folder) / "model.safetensors") for folder in (one, other))
-        assert all(torch.equal(weights[name], expected[name]) for name in expected)
-    # What the student is compared with is the teacher that was given.
-    assert results("three")["teacher_eval_f1"] == results("first")["teacher_eval_f1"]
-    # A run that was broken off between two generations goes on with the second.
-    shutil.copytree("three/generation-1", "again/generation-1", ignore=shutil.ignore_patterns("checkpoint-*"))
-    shutil.copy("three/job.json", "again/job.json")
-    assert main([*command, "--generations", "2", "--seed", "5", "--output_dir", "again"]) == 2, "another job"
-    assert main([*command, "--generations", "3", "--seed", "5", "--output_dir", "again"]) == 0
-    assert Path("again/model.safetensors").read_bytes() == Path("three/model.safetensors").read_bytes()
-    assert not list(Path("again/generation-1").glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize("recipe", ["recipe", "recipe_small", "recipe_tiny", "recipe_transformer"])

@@ -230,7 +230,7 @@ def test_a_saved_student_loads_without_this_package(tmp_path, tokenizer, kind):
     encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
     logits = torch.load(tmp_path / "logits.pt", weights_only=True)
     torch.testing.assert_close(logits, student(**encoded).logits)
-    code = {path.name for path in Path(tmp_path).glob("*.py")}
+    code = {path.name for path in Path(tmp_path).glob("*_bilstm.py")}
     assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
 
 
@@ -280,6 +280,9 @@ def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):
             student.classifier.weight[tiny.TAGS.index(tag), first] = 1.0
     save_model(student, tokenizer, tmp_path)
     assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.tags == tiny.TAGS
-    found = pipeline("token-classification", str(tmp_path), aggregation_strategy="first")(" ".join(words))
-    mentions = [(mention["entity_group"], " ".join(words)[mention["start"] : mention["end"]]) for mention in found]
-    assert mentions == [("GENE", "p53 alpha beta"), ("GENE", "BRCA1"), ("GENE", "kinase receptor")]
+    # "ner" is the stock pipeline, which needs no code of the model's; "token-classification" is the model's own.
+    for task, trust in (("ner", None), ("token-classification", True)):
+        find = pipeline(task, str(tmp_path), aggregation_strategy="first", trust_remote_code=trust)
+        found = find(" ".join(words))
+        mentions = [(mention["entity_group"], " ".join(words)[mention["start"] : mention["end"]]) for mention in found]
+        assert mentions == [("GENE", "p53 alpha beta"), ("GENE", "BRCA1"), ("GENE", "kinase receptor")]

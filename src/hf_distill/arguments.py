@@ -263,11 +263,6 @@ class DistillationArguments(TrainingArguments):
     attention_loss_weight: float | None = _option(
         None, "Weight of the loss between attention probabilities. Default: 1 for tinybert, else 0."
     )
-    generations: int = _option(
-        1,
-        "Students trained one after the other, all alike; each but the last joins the teachers of those after it "
-        "(Furlanello et al. 2018, arXiv 1805.04770).",
-    )
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations without a better one.")
     signals_dir: str | None = _option(
         None,
@@ -293,6 +288,18 @@ class DistillationArguments(TrainingArguments):
     )
     comment: str = _option("", "Appended to the default name of the output folder.")
 
+    # The model card
+    license: str | None = _option(
+        None, "The student's licence, by its Hub identifier (apache-2.0), for the model card."
+    )
+    language: list[str] = _option([], "Languages of the text, by ISO 639 codes (en), for the model card.")
+    card_template: str | None = _option(
+        None, "A Jinja template of your own for the model card; model_card_template.md says what it is given."
+    )
+    widget_examples: list[str] = _option(
+        [], "Texts to try the student on, for the model card. Default: up to three sentences of the development data."
+    )
+
     def __post_init__(self):
         _check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
         _check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
@@ -304,7 +311,6 @@ class DistillationArguments(TrainingArguments):
             _check(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("learning_rate", "teacher_learning_rate", "num_train_epochs", "teacher_num_train_epochs"):
             _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
-        _check(self.generations >= 1, f"--generations must be at least 1, got {self.generations}.")
         _check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
         patience = self.early_stopping_patience
         _check(not patience or self.eval_strategy != "no", "--early_stopping_patience needs an --eval_strategy.")
@@ -315,6 +321,8 @@ class DistillationArguments(TrainingArguments):
             self.train_sampling_strategy != "batch_rebalance",
             "--train_sampling_strategy batch_rebalance is not supported; use group_by_length, random or sequential.",
         )
+        template = self.card_template
+        _check(template is None or Path(template).is_file(), f"--card_template: there is no file {template}.")
         if self.eval_strategy is None:
             self.eval_strategy = "steps" if self.eval_steps else "epoch"
         if self.save_strategy is None:

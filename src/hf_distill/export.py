@@ -10,10 +10,11 @@ from .pipeline import MentionPipeline
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Save model and tokenizer so that transformers alone loads them, with the code of the pipeline and of a BiLSTM."""
-    implementation = f"{MentionPipeline.__module__.rpartition('.')[2]}.{MentionPipeline.__name__}"
-    model.config.custom_pipelines = {
-        "token-classification": {"impl": implementation, "pt": ["AutoModelForTokenClassification"], "type": "text"}
-    }
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    save_pipeline(folder)
+
+
+def save_pipeline(folder: str | Path) -> None:
+    """Put the pipeline's code beside a model whose configuration names it (`students.label_config`)."""
     custom_object_save(MentionPipeline, folder)

@@ -29,6 +29,7 @@ NOT_THE_JOB = frozenset(
     push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision ddp_backend
     ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers min_teacher_f1 trust_remote_code do_train_baseline
     measure_time export accelerator_config debug skip_memory_metrics
+    license language card_template widget_examples
     """.split()
 )
 
@@ -60,7 +61,7 @@ def claim_folder(folder: str | Path, job: Mapping) -> None:
     """
     folder = Path(folder)
     path = folder / JOB_NAME
-    begun = any((folder / name).exists() for name in ("config.json", "baseline", "generation-1", "tokenizer")) or any(
+    begun = any((folder / name).exists() for name in ("config.json", "baseline", "tokenizer")) or any(
         folder.glob("checkpoint-*")
     )
     if begun and path.exists():

@@ -1,5 +1,6 @@
 """From running text to mentions. A saved student carries this file along, with those that it imports."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,7 +39,9 @@ class MentionPipeline(Pipeline):
         self.max_length = window_length(self.tokenizer, config)
         self.speaker = self.model.eval()
         if onnx:
-            path = cached_file(config._name_or_path, f"onnx/{onnx}", _commit_hash=getattr(config, "_commit_hash", None))
+            # Of the commit that this code is of: transformers hands no revision on, but names its modules by it.
+            commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
+            path = cached_file(config._name_or_path, f"onnx/{onnx}", revision=commit and commit.group(1))
             self.speaker = OnnxModel(path, config, threads)
 
     def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):

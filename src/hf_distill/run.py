@@ -17,8 +17,10 @@ from .corpora import load_corpora, training_text, write_augmented
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import compare, evaluate_student, evaluate_teachers, export_student, measure_time, save_results
 from .files import format_table, write_json
+from .hub import claim_repository, write_run
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
+from .model_card import write_card
 from .onnx_export import check_onnx_installed
 from .signals import SignalStore
 from .stages import (
@@ -31,7 +33,7 @@ from .stages import (
     train_teacher,
 )
 from .students import check_parts
-from .teacher import Teacher, estimate_seconds, load_teacher
+from .teacher import Teacher, estimate_seconds
 from .trainer import check_processes
 
 
@@ -83,26 +85,16 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         # It takes nothing from the teacher, its embeddings and layers included.
         alone = dataclasses.replace(model_args, embedding_type="train", student_layers=[])
         baseline_args = dataclasses.replace(
-            args, distillation=False, output_dir=str(Path(args.output_dir) / "baseline"), do_train_baseline=False
+            args,
+            distillation=False,
+            output_dir=str(Path(args.output_dir) / "baseline"),
+            do_train_baseline=False,
+            push_to_hub=False,
         )
         trainer = train_student(alone, data_args, baseline_args, corpora, tags, tokenizer, teachers, stores)
         scores, baseline_predictions = evaluate_student(trainer, corpora, data_args, teachers)
         save_results(trainer, corpora, scores, baseline_predictions, teacher_predictions)
         results |= {f"baseline_{name}": value for name, value in scores.items()}
-
-    for number in range(1, args.generations if args.do_train and args.distillation else 1):
-        folder = str(Path(args.output_dir) / f"generation-{number}")
-        earlier_args = dataclasses.replace(args, output_dir=folder, seed=args.seed + number)
-        trainer = train_student(model_args, data_args, earlier_args, corpora, tags, tokenizer, teachers, stores)
-        scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
-        save_results(trainer, corpora, scores, predictions, teacher_predictions)
-        tell(f"Generation {number}: F1 {scores['eval_f1']:.4f}; it joins the teachers.")
-        PartialState().wait_for_everyone()
-        joined = load_teacher(folder, tags, max_seq_length=data_args.max_seq_length)
-        joined.model.to(args.device)
-        teachers.append(joined)
-        for name, own in make_stores([joined], corpora, args).items():
-            stores[name] += own
 
     trainer = train_student(model_args, data_args, args, corpora, tags, tokenizer, teachers, stores)
     scores, predictions = evaluate_student(trainer, corpora, data_args, teachers)
@@ -123,7 +115,14 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         tell(benchmark_table(report) + "\n")
     if args.export and PartialState().is_main_process:
         tell(export_student(trainer, corpora, data_args, model_args.trust_remote_code))
+    if PartialState().is_main_process:
+        write_run(Path(args.output_dir) / "run.yaml", [model_args, data_args, args])
+        write_card(Path(args.output_dir), model_args, data_args, args, corpora, tags, results)
     tell(f"Student, results and predictions: {args.output_dir}")
+    if args.push_to_hub:
+        published = trainer.push_to_hub("The student, its results and how it was made")
+        if published:
+            tell(f"Published: {published.commit_url}")
     trainer.end()
 
 
@@ -142,7 +141,7 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
         )
-    for name in ("measure_time", "export"):
+    for name in ("measure_time", "export", "push_to_hub"):
         if getattr(args, name) and args.do_train_teacher and not args.do_train:
             raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")
     if model_args.vocabulary_size and args.intermediate_losses:
@@ -150,13 +149,10 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
             "Embedding, hidden-state and attention losses need one tokenizer for teacher and student: leave out "
             "--vocabulary_size, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
         )
-    if args.generations > 1 and args.intermediate_losses:
-        raise UserError(
-            "An earlier generation teaches by its probabilities alone: set --generations 1, or "
-            "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
-        )
     if args.export:
         check_onnx_installed()
+    if args.push_to_hub and PartialState().is_main_process:
+        claim_repository(args)
     if PartialState().is_main_process:
         logging.set_verbosity_warning()
     else:

@@ -134,6 +134,7 @@ def train_teacher(
         save_strategy="epoch",
         save_total_limit=1,
         do_train=True,
+        push_to_hub=False,
     )
     tokenizer = load_tokenizer(encoder.path, model_args.trust_remote_code)
     used = {name: corpora[name] for name in ("train", "eval")}
@@ -204,6 +205,7 @@ def _train(
     )
     if training:
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or last_whole_checkpoint(folder))
+        trainer.save_state()
     elif finished:
         # The job ran to its end before: its student is there.
         trainer.student.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))

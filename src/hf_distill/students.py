@@ -25,9 +25,17 @@ from .vocabulary import carry_embeddings
 
 
 def label_config(tags: Sequence[str]) -> dict:
-    """Configuration fields that name a student's classes: IOB2 names for stock pipelines, the true tags in `tags`."""
+    """Configuration fields that name a student's classes (IOB2 names for stock pipelines, the true tags in `tags`) and
+    the pipeline that travels with it.
+    """
     names = iob2_names(tags)
-    return {"id2label": names, "label2id": {name: index for index, name in names.items()}, "tags": list(tags)}
+    pipeline = {"impl": "pipeline.MentionPipeline", "pt": ["AutoModelForTokenClassification"], "type": "text"}
+    return {
+        "id2label": names,
+        "label2id": {name: index for index, name in names.items()},
+        "tags": list(tags),
+        "custom_pipelines": {"token-classification": pipeline},
+    }
 
 
 def build_student(

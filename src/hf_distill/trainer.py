@@ -1,18 +1,24 @@
 """A Trainer whose loss is what the teacher says."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from datasets import Dataset
+from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import HubStrategy
+from transformers.utils.hub import PushInProgress
 
 from . import losses
 from .alignment import gather_words
 from .arguments import LEARNING_RATES, DistillationArguments
 from .batching import DistillationCollator, EpochSampler
 from .encoding import join_windows, window_order
+from .export import save_pipeline
+from .hub import claim_repository, publish, publish_checkpoint
 from .labels import UserError, model_tags
 from .metrics import score
 from .projection import ProjectedStudent
@@ -272,6 +278,8 @@ class DistillationTrainer(Trainer):
         elif self.args.should_save:
             self.model.save_pretrained(output_dir or self.args.output_dir, state_dict)
             self.processing_class.save_pretrained(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            save_pipeline(output_dir or self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if isinstance(self.model, ProjectedStudent):
@@ -284,6 +292,42 @@ class DistillationTrainer(Trainer):
             self.model.load_pretrained(self.state.best_model_checkpoint)
         else:
             super()._load_best_model()
+
+    # The Hub
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in Trainer; the branch `args.hub_revision` is made, too."""
+        if self.is_world_process_zero():
+            claim_repository(self.args)
+            self.hub_model_id, self.push_in_progress = self.args.hub_model_id, None
+
+    def push_to_hub(self, commit_message: str | None = "End of training", **kwargs) -> CommitInfo | None:
+        """Push what stands alone of the output folder (see `hub.PUBLISHED`), once it holds the student as it is now."""
+        if kwargs:
+            raise ValueError(f"push_to_hub takes a commit message; {', '.join(kwargs)} come from the arguments.")
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        if self.hub_model_id is None:
+            self.init_hf_repo()
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        self._finish_current_push()
+        return publish(self.args.output_dir, self.args, commit_message)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        running = [job for job in self.push_in_progress.jobs if not job.done()] if self.push_in_progress else []
+        if running and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        message = f"Training in progress, step {self.state.global_step}"
+        jobs = [publish(checkpoint_folder, self.args, message, run_as_future=True)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            target = "last-checkpoint" if last else Path(checkpoint_folder).name
+            jobs.append(publish_checkpoint(checkpoint_folder, target, self.args, f"{message}, checkpoint"))
+        self.push_in_progress = PushInProgress([*running, *jobs])
 
 
 def check_processes(args: DistillationArguments) -> None:

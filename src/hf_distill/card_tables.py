@@ -1,0 +1,204 @@
+"""What a model card says of a run, in Markdown: names, tables and sentences out of what was measured."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from datasets import Dataset
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .data import mention_counts, word_count
+
+NAMES = {
+    "train": "training data",
+    "augmented": "augmented sentences",
+    "unlabeled": "unlabelled sentences",
+    "eval": "development data",
+    "test": "test data",
+}
+# Models whose scores stand beside the student's: the column's title, and a name.
+OTHERS = {
+    "teacher": ("F1 of the teacher", "the teacher"),
+    "baseline": ("F1 with labels alone", "the same student, trained on labels alone"),
+}
+
+
+def on_hub(name: str | None) -> bool:
+    """Whether a model or dataset of this name comes from the Hub: it is no file or folder here, and could be an id."""
+    try:
+        validate_repo_id(name or "/")
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def shown(name: str) -> str:
+    """The name of a model or dataset, of one on this machine only the last part of its path."""
+    return name if on_hub(name) else Path(name).resolve().name
+
+
+def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> dict[str, str]:
+    """The teachers that the student learnt from, or took parts from: by name, what the card calls them."""
+    parts = model_args.embedding_type != "train" or model_args.student_layers
+    if not (args.distillation or parts):
+        return {}
+    about = ""
+    if model_args.teacher_checkpoint:
+        about = f" with the weights of `{Path(model_args.teacher_checkpoint).name}`"
+    elif args.do_train_teacher:
+        about = " (fine-tuned on the training data)"
+    return {name: f"`{shown(name)}`{about}" for name in model_args.teacher_model_name_or_path}
+
+
+def source(data_args: DataArguments, corpus: str) -> str:
+    """The dataset's name, or that of the file."""
+    if corpus != "unlabeled" and data_args.dataset_name:
+        return shown(data_args.dataset_name)
+    files = {
+        "train": [data_args.path_to_train],
+        "eval": [data_args.path_to_val],
+        "test": [data_args.path_to_test],
+        "unlabeled": data_args.path_to_unlabeled,
+    }
+    return ", ".join(Path(path).name for path in files[corpus])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def corpora_table(data_args: DataArguments, args: DistillationArguments, corpora: Mapping[str, Dataset]) -> str:
+    """What the run has read, a row for each corpus."""
+    rows = []
+    for name, title in NAMES.items():
+        # Labels alone teach nothing about text without them.
+        if name in corpora and (name != "unlabeled" or args.distillation):
+            counts = mention_counts(corpora[name]).items() if name != "unlabeled" else ()
+            mentions = ", ".join(f"{entity} {count:,}" for entity, count in counts)
+            origin = "made from the training data" if name == "augmented" else f"`{source(data_args, name)}`"
+            rows.append([title, origin, f"{len(corpora[name]):,}", f"{word_count(corpora[name]):,}", mentions])
+    return _table(["", "source", "sentences", "words", "mentions"], rows)
+
+
+def recipe_table(
+    model_args: ModelArguments,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    config: Mapping,
+    state: Mapping,
+) -> str:
+    """How the student was trained, a row for each setting that applies.
+
+    Args:
+        config: the student's `config.json`.
+        state: `trainer_state.json`; empty where that is missing.
+    """
+    sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
+    sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
+    parts = {"svd": "the teacher's word embeddings", "bert": "the teacher's embedding module"}
+    start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []
+    if model_args.student_layers:
+        start.append(f"the teacher's layers {', '.join(map(str, model_args.student_layers))} (the first is 0)")
+    if model_args.student_model_name_or_path:
+        start.append(f"`{shown(model_args.student_model_name_or_path)}`")
+    if model_args.student_checkpoint:
+        start.append(f"the weights in `{Path(model_args.student_checkpoint).name}`")
+    transfer = ("unlabeled", "augmented") if args.distillation else ("augmented",)
+    length = f"{args.num_train_epochs:g} epochs" if args.max_steps <= 0 else f"{args.max_steps:,} steps"
+    if state:
+        length = f"{state['epoch']:.3g} epochs, {state['global_step']:,} steps"
+        if args.load_best_model_at_end and state.get("best_global_step"):
+            length += f"; the checkpoint of step {state['best_global_step']:,} was kept"
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    rows = {
+        "sizes": ", ".join(f"{title} {config[name]:,}" for name, title in sizes.items() if config.get(name)),
+        "teacher": ", ".join(teachers_used(model_args, args).values()),
+        "starts from": ", ".join(start),
+        "loss": _loss(args),
+        "length": length,
+        "learning rate": f"{args.learning_rate:g} ({args.lr_scheduler_type.value})",
+        "batch": f"{batch} sentences",
+        "transfer set": ", ".join(f"{len(corpora[name]):,} {NAMES[name]}" for name in transfer if name in corpora),
+        "seed": str(args.seed),
+    }
+    return _table(["", ""], [row for row in rows.items() if row[1]])
+
+
+def _loss(args: DistillationArguments) -> str:
+    hard = f"cross-entropy with the labels (label smoothing {args.label_smoothing_factor:g})"
+    if not args.distillation:
+        return hard
+    soft = {"mse": "mean squared error of the logits", "ce": "cross-entropy with the teacher's probabilities"}
+    temperature = f" (temperature {args.temperature:g})" if args.logit_loss == "ce" else ""
+    terms = [(1 - args.alpha, soft[args.logit_loss] + temperature)]
+    for name, title in (("embedding", "embeddings"), ("hidden", "hidden states"), ("attention", "attentions")):
+        weight = getattr(args, f"{name}_loss_weight") or 0
+        terms.append(((1 - args.alpha) * weight, f"mean squared error of the {title}"))
+    terms.append((args.alpha, hard))
+    return " + ".join(name if weight == 1 else f"{weight:g} × {name}" for weight, name in terms if weight)
+
+
+def _f1(results: Mapping[str, float], name: str) -> str:
+    """`0.8058 (0.791 to 0.820)`; empty where it was not measured."""
+    if name not in results:
+        return ""
+    interval = f" ({results[f'{name}_low']:.3f} to {results[f'{name}_high']:.3f})" if f"{name}_low" in results else ""
+    return f"{results[name]:.4f}{interval}"
+
+
+def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:
+    """What the template is given for an evaluated corpus: `corpus`, `f1`, `teacher_f1`, `table` and `gains`."""
+    others = {name: titles for name, titles in OTHERS.items() if f"{name}_{corpus}_f1" in results}
+    # Of a single type the scores are those of all types.
+    rows = {"all types": "", **{entity: f"{entity}_" for entity in types}} if len(types) > 1 else {types[0]: ""}
+    table = [
+        [
+            title,
+            _f1(results, f"{corpus}_{key}f1"),
+            *(f"{results[f'{corpus}_{key}{metric}']:.4f}" for metric in ("precision", "recall")),
+            *(_f1(results, f"{name}_{corpus}_{key}f1") for name in others),
+        ]
+        for title, key in rows.items()
+        if f"{corpus}_{key}f1" in results
+    ]
+    gains = []
+    for name, (_, model) in others.items():
+        difference = f"{corpus}_f1_above_{name}"
+        if difference in results:
+            low, high = results[f"{difference}_low"], results[f"{difference}_high"]
+            interval = f"{low:+.3f} to {high:+.3f} by a paired bootstrap"
+            chance = "; the difference may be chance" if low <= 0 <= high else ""
+            gains.append(f"F1 above that of {model}: {results[difference]:+.4f} ({interval}{chance}).")
+    return {
+        "corpus": NAMES[corpus],
+        "f1": _f1(results, f"{corpus}_f1"),
+        "teacher_f1": _f1(results, f"teacher_{corpus}_f1"),
+        "table": _table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
+        "gains": gains,
+    }
+
+
+def size_table(folder: Path, onnx: Sequence[str]) -> str:
+    """The sizes of the weights and of the ONNX files of these names."""
+    files = [folder / SAFE_WEIGHTS_NAME, *(folder / "onnx" / name for name in onnx)]
+    rows = [(f"`{path.relative_to(folder)}`", f"{path.stat().st_size / 2**20:.1f}") for path in files if path.exists()]
+    return _table(["file", "MiB"], rows)
+
+
+def cost_table(benchmark: Mapping) -> str:
+    """Latency and throughput of student and teacher by `benchmark.json`; empty where that is missing."""
+    models = [name for name in ("student", "teacher") if name in benchmark]
+    if not models:
+        return ""
+    lines = [
+        ("one sentence, median (ms)", "batch_1", "p50_ms", ".2f"),
+        ("one sentence, 95th percentile (ms)", "batch_1", "p95_ms", ".2f"),
+        ("32 sentences at a time (words per second)", "batch_32", "words_per_second", ",.0f"),
+    ]
+    rows = [["parameters", *(f"{benchmark[name]['parameters']:,}" for name in models)]]
+    for title, batch, key, form in lines:
+        rows.append([title, *(format(benchmark[name][batch][key], form) for name in models)])
+    return _table(["", *models], rows)

@@ -1,0 +1,249 @@
+"""The model card says what was measured, and nothing else."""
+
+import json
+import re
+
+import pytest
+import tiny
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+
+from hf_distill.export import save_model
+from hf_distill.labels import UserError, make_tags
+from hf_distill.model_card import write_card
+from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
+from hf_distill.onnx_export import write_onnx
+from hf_distill.parsing import parse_arguments
+from hf_distill.plots import Point, f1_against_latency, training_curve
+from hf_distill.run import prepare
+from hf_distill.students import label_config
+from hf_distill.words import PUNCTUATION_APART
+
+TAGS = make_tags(["CHEMICAL", "GENE"], "IOBES")
+DATA = ["--path_to_train", "{0}/train.tsv", "--path_to_val", "{0}/devel.tsv", "--use_cpu", "1"]
+HISTORY = [
+    {"step": 10, "loss": 0.9, "logit_loss": 0.7, "hard_loss": 0.2},
+    {"step": 20, "eval_f1": 0.6123, "eval_loss": 0.3},
+    {"step": 20, "loss": 0.5, "logit_loss": 0.4, "hard_loss": 0.1},
+    {"step": 40, "eval_f1": 0.7012, "eval_loss": 0.2},
+    {"step": 40, "train_loss": 0.6, "train_runtime": 3.0},
+]
+STATE = {"epoch": 2.0, "global_step": 40, "best_global_step": 40, "log_history": HISTORY}
+
+
+def scores(prefix, f1):
+    """A model's scores on a corpus, overall and by type, each F1 with its interval."""
+    return {
+        f"{prefix}_{key}{name}": round(f1 + step, 4)
+        for key, step in (("", 0.0), ("GENE_", 0.02), ("CHEMICAL_", -0.03))
+        for name, step in (
+            ("f1", step),
+            ("f1_low", step - 0.0151),
+            ("f1_high", step + 0.0162),
+            ("precision", step + 0.0043),
+            ("recall", step - 0.0044),
+        )
+    }
+
+
+def gain(name, value, low, high):
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+STUDENT = scores("eval", 0.7012) | {"parameters": 12345, "train_sentences": 30, "train_words": 180}
+EVERYTHING = (
+    STUDENT
+    | scores("teacher_eval", 0.7234)
+    | scores("baseline_eval", 0.6345)
+    | scores("test", 0.6891)
+    | scores("teacher_test", 0.6902)
+    | scores("baseline_test", 0.6011)
+    | gain("eval_f1_above_teacher", -0.0222, -0.03, -0.01)
+    | gain("test_f1_above_teacher", -0.0011, -0.015, 0.012)
+    | gain("test_f1_above_baseline", 0.088, 0.07, 0.1)
+)
+
+
+def figures(milliseconds):
+    return {
+        "parameters": 12345,
+        "batch_1": {"p50_ms": milliseconds, "p95_ms": 2 * milliseconds},
+        "batch_32": {"words_per_second": 40_000 / milliseconds},
+    }
+
+
+BENCHMARK = {"hardware": "A Processor", "device": "cpu", "threads": 2, "dtype": "float32"}
+BENCHMARK |= {"teacher": figures(23.45), "student": figures(1.23)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A saved student, and nothing else."""
+    folder = tmp_path / "runs" / "my-student"
+    tokenizer = tiny.wordpiece()
+    torch.manual_seed(3)
+    config = BiLSTMConfig(len(tokenizer), 8, 6, pad_token_id=tokenizer.pad_token_id, **label_config(TAGS))
+    config.word_pattern = PUNCTUATION_APART
+    model = BiLSTMForTokenClassification(config)
+    torch.nn.init.normal_(model.classifier.weight, std=3)
+    save_model(model, tokenizer, folder)
+    return folder
+
+
+def write(folder, *flags, results=STUDENT, **corpora):
+    """Write the card of a run with these flags. Returns its text."""
+    flags = ["--output_dir", str(folder), *(flag.format(folder.parent) for flag in (*DATA, *flags))]
+    arguments = parse_arguments(flags)
+    prepare(arguments[0], arguments[2])
+    corpora = {"train": tiny.corpus(30, 1), "eval": tiny.corpus(20, 2)} | corpora
+    write_card(folder, *arguments, corpora, TAGS, results)
+    return (folder / "README.md").read_text(encoding="utf-8")
+
+
+def snippets(card):
+    return re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)
+
+
+def test_every_number_is_in_its_place(folder):
+    (folder / "benchmark.json").write_text(json.dumps(BENCHMARK))
+    (folder / "trainer_state.json").write_text(json.dumps(STATE))
+    card = write(
+        folder,
+        *"--teacher_model_name_or_path org/teacher --path_to_test {0}/test.tsv --alpha 0.25 --seed 7".split(),
+        results=EVERYTHING,
+        test=tiny.corpus(10, 3),
+    )
+    header = "|  | F1 | precision | recall | F1 of the teacher | F1 with labels alone |"
+    assert card.count(header) == 2, "development and test data"
+    for row in (
+        "| all types | 0.7012 (0.686 to 0.717) | 0.7055 | 0.6968 | 0.7234 (0.708 to 0.740) | 0.6345 (0.619 to 0.651) |",
+        "| GENE | 0.7212 (0.706 to 0.737) | 0.7255 | 0.7168 | 0.7434 (0.728 to 0.760) | 0.6545 (0.639 to 0.671) |",
+        "| CHEMICAL | 0.6712 (0.656 to 0.687) | 0.6755 | 0.6668 | 0.6934 (0.678 to 0.710) | 0.6045 (0.589 to 0.621) |",
+        "On the test data:\n\n" + header + "\n| --- | --- | --- | --- | --- | --- |\n"
+        "| all types | 0.6891 (0.674 to 0.705) | 0.6934 | 0.6847 | 0.6902 (0.675 to 0.706) | 0.6011 (0.586 to 0.617) |",
+        "| parameters | 12,345 | 12,345 |",
+        "| one sentence, median (ms) | 1.23 | 23.45 |",
+        "| 32 sentences at a time (words per second) | 32,520 | 1,706 |",
+        f"| `model.safetensors` | {(folder / 'model.safetensors').stat().st_size / 2**20:.1f} |",
+        "| training data | `train.tsv` | 30 | 179 | GENE 17 |",
+        "| sizes | layers 2, hidden size 6, embedding size 8, vocabulary 143 |",
+        "| length | 2 epochs, 40 steps; the checkpoint of step 40 was kept |",
+        "| loss | 0.75 × mean squared error of the logits + 0.25 × cross-entropy with the labels (label smoothing "
+        "0.1) |",
+        "| learning rate | 0.001 (linear) |",
+        "| seed | 7 |",
+    ):
+        assert f"{row}\n" in card, row
+    assert "F1 above that of the teacher: -0.0222 (-0.030 to -0.010 by a paired bootstrap)." in card
+    assert "-0.0011 (-0.015 to +0.012 by a paired bootstrap; the difference may be chance)." in card
+    assert "trained on labels alone: +0.0880 (+0.070 to +0.100 by a paired bootstrap)." in card
+    assert "on A Processor,\n2 CPU threads:" in card and "distilled with `hf_distill` from `org/teacher`" in card
+    for name, size in (("training_curve.png", (1200, 435)), ("f1_against_latency.png", (900, 480))):
+        assert f"]({name})" in card
+        with Image.open(folder / name) as image:
+            assert image.size == size and len(image.convert("L").getcolors()) > 10
+
+
+def test_the_metadata_come_back(folder):
+    flags = (
+        "--teacher_model_name_or_path org/teacher {0}/own --path_to_test {0}/test.tsv --license mit --language en de"
+    )
+    flags += " --hub_model_id me/genes"
+    (folder.parent / "own").mkdir()
+    card = write(folder, *flags.split(), results=EVERYTHING, test=tiny.corpus(10, 3))
+    data = ModelCard.load(folder / "README.md").data
+    found = {(each.dataset_name, each.dataset_split, each.metric_type): each.metric_value for each in data.eval_results}
+    assert found == {
+        ("devel.tsv", "validation", "precision"): 0.7055,
+        ("devel.tsv", "validation", "recall"): 0.6968,
+        ("devel.tsv", "validation", "f1"): 0.7012,
+        ("test.tsv", "test", "precision"): 0.6934,
+        ("test.tsv", "test", "recall"): 0.6847,
+        ("test.tsv", "test", "f1"): 0.6891,
+    }
+    assert data.model_name == "genes" and data.license == "mit" and data.language == ["en", "de"]
+    assert data.library_name == "transformers" and data.pipeline_tag == "token-classification"
+    assert data.base_model == ["org/teacher"], "a local folder is no base model"
+    assert data.tags == ["hf_distill", "ner", "bilstm", "distillation"] and data.get("datasets") is None
+    assert len(data["widget"]) == 3 and all(re.search("p53|BRCA1", each["text"]) for each in data["widget"])
+    assert "Licence: mit.\nLanguage: en, de." in card and "from `org/teacher` and `own`." in card
+
+
+def test_a_dataset_of_the_hub_is_named(folder, monkeypatch):
+    monkeypatch.setattr("test_model_card.DATA", ["--dataset_name", "org/genes", "--use_cpu", "1"])
+    write(folder, "--dataset_config_name", "small", "--distillation", "0")
+    data = ModelCard.load(folder / "README.md").data
+    result = data.eval_results[0]
+    assert data.datasets == ["org/genes"]
+    assert (result.dataset_type, result.dataset_name, result.dataset_config) == ("org/genes", "org/genes", "small")
+
+
+def test_no_path_of_this_machine_is_told(folder):
+    (folder.parent / "teacher").mkdir()
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"0" * 2**20)
+    flags = (
+        "--teacher_model_name_or_path {0}/teacher --teacher_checkpoint {0}/weights.pt --student_checkpoint {0}/start.pt"
+    )
+    flags += " --path_to_unlabeled {0}/a.txt {0}/gone/b.txt.gz --signals_dir {0}/signals"
+    card = write(folder, *flags.split(), unlabeled=tiny.corpus(40, 3, labelled=False))
+    for part in (str(folder.parent), *folder.parent.parts[1:]):
+        assert f"{part}/" not in card
+    assert "`teacher` with the weights of `weights.pt`" in card and "`start.pt`" in card
+    assert "| unlabelled sentences | `a.txt, b.txt.gz` | 40 |" in card and "| `onnx/model.onnx` | 1.0 |" in card
+    assert "base_model" not in card
+
+
+def test_what_was_not_measured_is_left_out(folder):
+    full = write(folder, "--distillation", "0")
+    for absent in ("teacher", "labels alone:", "png", "ms)", "ONNX", "onnx", "Licence", "license", "language", "None"):
+        assert absent not in full, absent
+    assert "trained with `hf_distill` on labelled sentences alone." in full and "## Recipe" in full
+    assert "| loss | cross-entropy with the labels (label smoothing 0.1) |" in full and "\n\n\n" not in full
+    assert not list(folder.glob("*.png"))
+    evaluated = write(folder, *"--do_train 0 --distillation 0 --student_model_name_or_path org/student".split())
+    assert "## Recipe" not in evaluated and "chose the checkpoint" not in evaluated
+
+
+def test_a_template_of_the_users_own(folder):
+    template = folder.parent / "card.md"
+    template.write_text(
+        "---\n{{ card_data }}\n---\n# Ours\n{{ model_id }}: {{ results.eval_f1 }} {{ types }}\n{{ recipe }}"
+    )
+    card = write(folder, "--distillation", "0", "--card_template", str(template))
+    assert "# Ours\nmy-student: 0.7012 ['CHEMICAL', 'GENE']\n|  |  |" in card and "## Use" not in card
+    assert ModelCard.load(folder / "README.md").data.eval_results[2].metric_value == 0.7012
+    template.write_text("{{ nothing.at_all }}")
+    with pytest.raises(UserError, match=r"card\.md: this template gives no model card: 'nothing' is undefined"):
+        write(folder, "--distillation", "0", "--card_template", str(template))
+    with pytest.raises(UserError, match="--card_template: there is no file"):
+        write(folder, "--card_template", "missing.md")
+
+
+def test_the_examples_run(folder):
+    (folder / "onnx").mkdir()
+    model = BiLSTMForTokenClassification.from_pretrained(folder)
+    write_onnx(model.eval(), folder / "onnx")
+    card = write(folder, "--distillation", "0", "--widget_examples", 'p53 "binds" BRCA1', "no \\ gene")
+    assert '- text: p53 "binds" BRCA1\n- text: no \\ gene\n' in card
+    codes = [code.replace('"my-student"', repr(str(folder))) for code in snippets(card)]
+    assert [len(code.replace("\n\n", "\n").splitlines()) for code in codes] == [3, 3, 3]
+    for code in codes:
+        names: dict = {}
+        exec(code, names)
+        if "find" in names:
+            # The last line is what the user sees.
+            [mention, *_] = eval(code.splitlines()[-1], names)
+            assert {"entity_group", "score", "word", "start", "end"} <= mention.keys()
+    assert names["find"].speaker.session, "the last one asked ONNX Runtime"
+
+
+def test_pictures_of_little(tmp_path):
+    """A single term, a single evaluation, latencies alike; and nothing at all."""
+    for number, history in enumerate(([HISTORY[1]], [{"step": 5, "loss": 2.0, "logit_loss": 2.0}], HISTORY)):
+        assert training_curve(history, tmp_path / f"{number}.png")
+    with Image.open(tmp_path / "0.png") as one, Image.open(tmp_path / "2.png") as both:
+        assert 2 * one.width == both.width
+    assert not training_curve([HISTORY[-1]], tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+    f1_against_latency({"one": Point(2, 0.8, 0.7, 0.9), "other": Point(2.1, 0, 0, 0)}, tmp_path / "3.png")
