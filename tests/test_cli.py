@@ -255,8 +255,11 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
 
 
-@pytest.mark.parametrize("recipe", ["recipe", "recipe_small", "recipe_tiny", "recipe_transformer"])
-def test_the_recipes_on_another_corpus(here, capsys, recipe):
+@pytest.mark.parametrize(
+    ("recipe", "bf16"),
+    [("recipe", ""), ("recipe_small", "--bf16 1"), ("recipe_tiny", "--bf16 0"), ("recipe_transformer", "--bf16 1")],
+)
+def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
     """Two types, a teacher in IOB2, no unlabelled text: augmentation stands in."""
     for name, count, seed in (("train.tsv", 80, 7), ("devel.tsv", 30, 8)):
         with open(name, "w") as file:
@@ -267,9 +270,7 @@ def test_the_recipes_on_another_corpus(here, capsys, recipe):
                 file.write("\n")
     tags = ["O", "B-CHEMICAL", "I-CHEMICAL", "B-GENE", "I-GENE"]
     save_model(tiny.bert(tiny.wordpiece(), tags, layers=6), tiny.wordpiece(), "iob2")
-    # No --use_cpu: a recipe computes in bf16, on a CPU too.
-    quick = " ".join(QUICK).replace("--use_cpu 1 ", "").split()
-    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *quick, "--teacher_model_name_or_path", "iob2"]
+    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *QUICK, *bf16.split(), "--teacher_model_name_or_path", "iob2"]
     command += ["--path_to_train", "train.tsv", "--path_to_val", "devel.tsv", "--transfer_sentences", "60"]
     assert main(command) == 0
     printed = capsys.readouterr().out

@@ -31,6 +31,7 @@ LAYERS = [
     ["stages", "evaluation"],
     ["run"],
     ["cli", "__init__"],
+    ["__main__"],
 ]
 LEVEL = {f"hf_distill.{name}": level for level, names in enumerate(LAYERS) for name in names}
 

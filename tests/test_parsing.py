@@ -316,5 +316,18 @@ def test_the_configurations_of_the_references_rows():
         )
 
 
-def test_the_quickstart_configuration_parses():
-    assert parse_arguments([str(ROOT / "configs" / "quickstart.yaml")])[2].output_dir == "outputs/quickstart"
+@pytest.mark.parametrize("name", ["quickstart", str(ROOT / "configs" / "quickstart.yaml")])
+def test_the_quickstart_finds_its_data_from_anywhere(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, data_args, args = parse_arguments([name])
+    paths = [data_args.path_to_train, data_args.path_to_val, data_args.path_to_test, *data_args.path_to_unlabeled]
+    assert all(Path(path).is_file() for path in paths) and args.output_dir == "outputs/quickstart"
+
+
+def test_a_corpus_beside_the_yaml_file_comes_first(tmp_path, monkeypatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "train.tsv").touch()
+    (tmp_path / "configs" / "run.yaml").write_text("path_to_train: train.tsv\npath_to_val: val.tsv\n")
+    monkeypatch.chdir(tmp_path)
+    _, data_args, _ = parse_arguments(["configs/run.yaml"])
+    assert data_args.path_to_train == str(tmp_path / "configs" / "train.tsv") and data_args.path_to_val == "val.tsv"

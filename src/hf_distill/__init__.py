@@ -8,6 +8,8 @@ _MODULES = {
     "DistillationArguments": "arguments",
     "DistillationTrainer": "trainer",
     "EntityScores": "metrics",
+    "MentionPipeline": "pipeline",
+    "ModelArguments": "arguments",
     "SignalStore": "signals",
     "Teacher": "teacher",
     "attach_signals": "signals",
@@ -17,6 +19,7 @@ _MODULES = {
     "load_teacher": "teacher",
     "load_tsv": "data",
     "load_unlabeled": "data",
+    "save_model": "export",
 }
 
 __all__ = list(_MODULES)

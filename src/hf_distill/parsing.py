@@ -18,6 +18,7 @@ REFERENCE_FLAGS = {
     "scheduler": "lr_scheduler_type",
 }
 REFERENCE_VALUES = {"lr_scheduler_type": {"const": "constant"}}
+QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 
 
 class _Parser(HfArgumentParser):
@@ -55,7 +56,10 @@ def _check_known(name: str, known: set[str], place: str) -> None:
 
 
 def _read_config(path: str, known: set[str]) -> list[str]:
-    """A flat YAML file as arguments. Values stay text, so that the parser alone decides on types."""
+    """A flat YAML file as arguments. Values stay text, so that the parser alone decides on types; a corpus is looked
+    for beside the file first. The name `quickstart` stands for the file in this package.
+    """
+    path = str(QUICKSTART) if path == QUICKSTART.stem else path
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file. The first argument is a YAML file, or a flag.")
     try:
@@ -81,6 +85,9 @@ def _read_config(path: str, known: set[str]) -> list[str]:
             continue  # a key without a value leaves the default
         else:
             values = [node.value]
+        if name.startswith("path_to_"):
+            beside = [Path(path).resolve().parent / value for value in values]
+            values = [str(own) if own.is_file() else value for own, value in zip(beside, values, strict=True)]
         if values:
             # One value is joined to its flag, so that a leading hyphen (-1) is not taken for a flag.
             arguments += [f"--{key}={values[0]}"] if len(values) == 1 else [f"--{key}", *values]
