@@ -58,7 +58,7 @@ def here(files, tmp_path, monkeypatch):
     return tmp_path
 
 
-QUICK = "--max_steps 4 --use_cpu 1 --min_teacher_f1 0 --disable_tqdm 1 --signals_dir signals".split()
+QUICK = "--max_steps 4 --use_cpu 1 --bf16 0 --min_teacher_f1 0 --disable_tqdm 1 --signals_dir signals".split()
 
 
 def results(folder) -> dict:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hf_distill.arguments import DistillationArguments
 from hf_distill.labels import UserError
 from hf_distill.parsing import parse_arguments
 from hf_distill.run import prepare
@@ -331,3 +332,11 @@ def test_a_corpus_beside_the_yaml_file_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, data_args, _ = parse_arguments(["configs/run.yaml"])
     assert data_args.path_to_train == str(tmp_path / "configs" / "train.tsv") and data_args.path_to_val == "val.tsv"
+
+
+@pytest.mark.parametrize("amx", [True, False])
+def test_bf16_is_taken_where_it_is_quick(monkeypatch, amx):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
+    assert DistillationArguments(use_cpu=True).bf16 == amx
+    assert DistillationArguments(use_cpu=True, bf16=True).bf16
+    assert not DistillationArguments(use_cpu=True, bf16=False).bf16

@@ -38,6 +38,7 @@ def arguments(folder, **changes) -> DistillationArguments:
     given = {
         "output_dir": str(folder),
         "use_cpu": True,
+        "bf16": False,
         "per_device_train_batch_size": 32,
         "num_train_epochs": 1,
         "max_steps": 2,

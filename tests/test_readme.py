@@ -1,0 +1,36 @@
+"""The README's Python, as it stands there."""
+
+import re
+from pathlib import Path
+
+import tiny
+import torch
+
+import hf_distill
+from hf_distill.export import save_model
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_distilling_in_python_and_using_the_student(tmp_path, monkeypatch):
+    for name, count, seed in (("train.tsv", 60, 1), ("devel.tsv", 30, 2)):
+        tiny.write_tsv(tmp_path / name, count, seed)
+    (tmp_path / "pubmed.txt").write_text("\n".join(" ".join(words) for words in tiny.sentences(40, seed=3)) + "\n")
+    save_model(tiny.bert(tiny.wordpiece()), tiny.wordpiece(), tmp_path / "my-org" / "biobert-genes")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    [distil] = [block for block in blocks if "DistillationTrainer" in block]
+    [find] = [block for block in blocks if "pipeline(" in block]
+    names: dict = {}
+    exec(distil, names)
+    assert names["trainer"].state.global_step == 3 * 4
+    exec(find, names)
+    found = names["find"]("Loss of p53 raised MDM2 levels.")
+    assert isinstance(found, list) and type(names["find"]).__name__ == "MentionPipeline"
+    torch.testing.assert_close(
+        dict(names["find"].model.state_dict()), {k: v.cpu() for k, v in names["student"].state_dict().items()}
+    )
+
+
+def test_every_public_name_says_what_it_is():
+    assert all(getattr(hf_distill, name).__doc__ for name in hf_distill.__all__)
