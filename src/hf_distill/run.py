@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -108,7 +109,10 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         "train_mentions": sum(mention_counts(text).values()),
     }
     save_results(trainer, corpora, results, predictions, teacher_predictions)
-    tell(result_table(results, corpora, args))
+    table = result_table(results, corpora, args)
+    tell(table)
+    if args.report_to:
+        trainer.log(results | {"results": textwrap.indent(table, "    ")})  # indented, Markdown leaves a table alone
     if args.measure_time and PartialState().is_main_process:
         report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
         write_json(Path(args.output_dir) / "benchmark.json", report)
