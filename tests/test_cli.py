@@ -19,6 +19,7 @@ from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS
 from hf_distill.onnx_model import OnnxModel
+from hf_distill.words import PUNCTUATION_APART
 
 ROOT = Path(__file__).parents[1]
 
@@ -115,6 +116,7 @@ def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, cap
     assert main([*command, "--logging_steps", "3"]) == 0, "how often to log is no part of the job"
     assert "0 sentences to label" in capsys.readouterr().out, "signals are read"
     assert Path("out/model.safetensors").read_bytes() == first
+    assert json.loads(Path("out/config.json").read_text())["word_pattern"] == PUNCTUATION_APART
     # An interrupted run goes on from its last whole checkpoint and comes to the same end.
     Path("out/all_results.json").unlink()
     for name in ("out/model.safetensors", "out/checkpoint-4/trainer_state.json"):

@@ -182,6 +182,7 @@ def _train(
     if teacher is not None and not keep_tokens:
         # One tokenizer: the teacher reads the student's windows, so they have to suit both.
         max_length = teacher.max_length = min(max_length, teacher.max_length)
+    model.config.word_pattern = choose_pattern(corpora["train"]["tokens"])
     with PartialState().main_process_first():
         evaluation = encode_dataset(
             corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces, by_length=True
@@ -190,7 +191,6 @@ def _train(
         if training:
             text = training_text(corpora, args.distillation)
             train = encode_dataset(text, tokenizer, max_length, tags, keep_tokens=keep_tokens)
-            model.config.word_pattern = choose_pattern(corpora["train"]["tokens"])
     if training and stores:
         train = attach_signals(stores, train)
     patience = args.early_stopping_patience
