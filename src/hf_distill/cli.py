@@ -4,13 +4,20 @@ import sys
 from collections.abc import Sequence
 
 from .labels import UserError
-from .parsing import parse_arguments
+from .parsing import parse_arguments, parse_prediction
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with the given arguments (default: those of the command line). Returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
     try:
-        arguments = parse_arguments(sys.argv[1:] if argv is None else argv)
+        if argv and argv[0] == "predict":
+            arguments = parse_prediction(argv[1:])
+            from .prediction import predict
+
+            predict(arguments)
+            return 0
+        arguments = parse_arguments(argv)
         from .run import run  # takes seconds to import, for which neither --help nor a mistyped flag should wait
 
         run(*arguments)

@@ -4,12 +4,16 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from transformers import HfArgumentParser
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments
 from .labels import UserError
+
+if TYPE_CHECKING:
+    from .prediction import PredictionArguments
 
 # The reference's names for what transformers calls otherwise.
 REFERENCE_FLAGS = {
@@ -33,13 +37,39 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
         UserError: an unknown key or flag (with the nearest known one), or a value that does not fit.
     """
     parser = _Parser([ModelArguments, DataArguments, DistillationArguments], prog="run_distill.py", allow_abbrev=False)
-    parser.usage = "%(prog)s [CONFIG.yaml] [--flag value ...]"
-    known = {option.lstrip("-").replace("-", "_") for option in parser._option_string_actions}
+    parser.usage = (
+        "%(prog)s [CONFIG.yaml] [--flag value ...]\n       %(prog)s predict MODEL --input FILES --output FILE"
+    )
+    known = _known(parser)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
         arguments = _read_config(config, known) + arguments
-    arguments = _translate(arguments, known)
+    return _parse(parser, _translate(arguments, known))
+
+
+def parse_prediction(argv: Sequence[str]) -> "PredictionArguments":
+    """Parse `MODEL --input FILES --output FILE [--flag value ...]`, what stands after `predict`.
+
+    Raises:
+        UserError: an unknown flag (with the nearest known one), one that is missing, or a value that does not fit.
+    """
+    from .prediction import PredictionArguments  # takes long to import
+
+    parser = _Parser(PredictionArguments, prog="run_distill.py predict", allow_abbrev=False)
+    parser.usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
+    arguments = list(argv)
+    if arguments and not arguments[0].startswith("-"):
+        arguments[0] = f"--model={arguments[0]}"
+    [parsed] = _parse(parser, _translate(arguments, _known(parser)))
+    return parsed
+
+
+def _known(parser: _Parser) -> set[str]:
+    return {option.lstrip("-").replace("-", "_") for option in parser._option_string_actions}
+
+
+def _parse(parser: _Parser, arguments: list[str]) -> tuple:
     try:
         return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
     except UserError:
@@ -50,7 +80,8 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
 
 def _check_known(name: str, known: set[str], place: str) -> None:
     if name.replace("-", "_") not in known:
-        nearest = difflib.get_close_matches(name.replace("-", "_"), known | REFERENCE_FLAGS.keys(), n=1)
+        names = known | {name for name, flag in REFERENCE_FLAGS.items() if flag in known}
+        nearest = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise UserError(f"{place}.{hint}")
 

@@ -1,7 +1,8 @@
 """From running text to mentions. A saved student carries this file along, with those that it imports."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -69,12 +70,7 @@ class MentionPipeline(Pipeline):
 
     def preprocess(self, inputs: str | Sequence[str]) -> dict:
         """The text, its words and where they stand."""
-        if isinstance(inputs, str):
-            places = split_words(inputs, self.pattern)
-            return {"text": inputs, "words": [inputs[start:end] for start, end in places], "places": places}
-        ends = np.cumsum([len(word) + 1 for word in inputs]) - 1
-        places = [(int(end) - len(word), int(end)) for word, end in zip(inputs, ends, strict=True)]
-        return {"text": " ".join(inputs), "words": list(inputs), "places": places}
+        return place_words(inputs, self.pattern)
 
     def _forward(self, inputs: dict) -> dict:
         several = isinstance(inputs["text"], list)
@@ -87,18 +83,45 @@ class MentionPipeline(Pipeline):
         """Mentions out of the words' logits."""
         [logits] = outputs["logits"]
         [labels] = constrained_decode([logits], self.tags)
-        probabilities = torch.from_numpy(logits).softmax(-1).numpy()
-        mentions = []
-        for entity, first, last in spans([self.tags[label] for label in labels]):
-            start, end = outputs["places"][first][0], outputs["places"][last - 1][1]
-            scores = [probabilities[word, labels[word]] for word in range(first, last)]
-            mentions.append(
-                {
-                    "entity_group": entity,
-                    "score": float(np.mean(scores)),
-                    "word": outputs["text"][start:end],
-                    "start": start,
-                    "end": end,
-                }
-            )
-        return mentions
+        return make_mentions(outputs, logits, labels, self.tags)
+
+
+def place_words(text: str | Sequence[str], pattern: str) -> dict:
+    """The `text`, its `words` and their `places` (first character, last character + 1).
+
+    Args:
+        text: running text, or a list of words, which count as joined by blanks.
+        pattern: what a word of running text is (a regular expression).
+    """
+    if isinstance(text, str):
+        places = split_words(text, pattern)
+        return {"text": text, "words": [text[start:end] for start, end in places], "places": places}
+    ends = list(accumulate(len(word) + 1 for word in text))
+    places = [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
+    return {"text": " ".join(text), "words": list(text), "places": places}
+
+
+def make_mentions(placed: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
+    """The mentions of a text.
+
+    Args:
+        placed: what `place_words` says of the text.
+        logits: of its words, [words, labels].
+        labels: the label ids that were decoded from them.
+        tags: the labels' tags.
+    """
+    mentions = []
+    for entity, first, last in spans([tags[label] for label in labels]):
+        start, end = placed["places"][first][0], placed["places"][last - 1][1]
+        probabilities = torch.from_numpy(logits[first:last]).softmax(-1).numpy()
+        scores = probabilities[np.arange(last - first), labels[first:last]]
+        mentions.append(
+            {
+                "entity_group": entity,
+                "score": float(scores.mean()),
+                "word": placed["text"][start:end],
+                "start": start,
+                "end": end,
+            }
+        )
+    return mentions

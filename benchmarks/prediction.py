@@ -1,0 +1,91 @@
+"""What it costs to tag 1,000,000 sentences with `run_distill.py predict`: a teacher beside a student.
+
+    python benchmarks/prediction.py --data ../shared/data --teacher ../shared/teacher --student student
+
+Measured on a part of the unlabelled text. Prints a table and, last, one line of JSON:
+
+- `student_per_second`, `teacher_per_second`: sentences per second from file to file, on all cores or the GPU. Starting
+  up is left out: the difference between a longer and a shorter text counts;
+- `student_hours`, `teacher_hours`: for 1,000,000 sentences, at this speed;
+- `bare_per_second`: sentences per second of the student's int8 file in ONNX Runtime, on all threads, on ready-made
+  batches of 32 of the same sentences, sorted by length;
+- `predict_vs_bare`: the student's speed over that.
+"""
+
+import argparse
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+from common import in_turns, print_json
+from transformers import AutoConfig
+
+from hf_distill import models, prediction  # noqa: F401 (registers the BiLSTM with the Auto classes)
+from hf_distill.alignment import load_tokenizer, make_windows, pad, window_length
+from hf_distill.files import format_table
+from hf_distill.onnx_model import QUANTIZED_NAME, OnnxModel
+
+BATCH, MILLION = 32, 1_000_000
+
+
+def speed(model: str, sentences: list[str], times: int) -> float:
+    """Sentences per second, from file to file: these sentences so many times, less what they take once."""
+    # The shorter run starts every process, too: it has a chunk for each.
+    prediction.CHUNK_TEXTS = min(prediction.CHUNK_TEXTS, -(-len(sentences) // len(os.sched_getaffinity(0))))
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = Path(folder) / "in.txt", Path(folder) / "out.jsonl"
+        for repeated in (1, 1 + times):
+            source.write_text("".join(f"{sentence}\n" for sentence in sentences) * repeated, encoding="utf-8")
+            start = time.perf_counter()
+            prediction.predict(prediction.PredictionArguments(model, [str(source)], str(output)))
+            seconds.append(time.perf_counter() - start)
+    return times * len(sentences) / (seconds[1] - seconds[0])
+
+
+def bare_speed(student: str, sentences: list[str], rounds: int) -> float:
+    """Sentences per second of the student alone."""
+    config, tokenizer = AutoConfig.from_pretrained(student), load_tokenizer(student)
+    cuts = make_windows(tokenizer, [sentence.split() for sentence in sentences], window_length(tokenizer, config))
+    windows = sorted((window.input_ids for cut in cuts for window in cut), key=len)
+    batches = []
+    for start in range(0, len(windows), BATCH):
+        batch = windows[start : start + BATCH]
+        batches.append((pad(batch, tokenizer.pad_token_id), pad([[1] * len(row) for row in batch])))
+    model = OnnxModel(Path(student) / "onnx" / QUANTIZED_NAME, config)
+
+    def run() -> None:
+        for input_ids, attention_mask in batches:
+            model(input_ids=input_ids, attention_mask=attention_mask)
+
+    return len(sentences) / in_turns({"bare": run}, rounds, 0)["bare"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default="../shared/data", help="folder with biomedical_unlabeled.txt")
+    parser.add_argument("--teacher", default="../shared/teacher", help="a token classifier")
+    parser.add_argument("--student", required=True, help="folder of a distilled student with its ONNX files")
+    parser.add_argument("--student_sentences", type=int, default=4096)
+    parser.add_argument("--teacher_sentences", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    path = args.data / "biomedical_unlabeled.txt"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    random.Random(0).shuffle(lines)
+    student = speed(args.student, lines[: args.student_sentences], 8)
+    bare = bare_speed(args.student, lines[: args.student_sentences], args.rounds)
+    teacher = speed(args.teacher, lines[: args.teacher_sentences], 1)
+    figures = {"student_per_second": student, "bare_per_second": bare, "teacher_per_second": teacher}
+    hours = {name: f"{MILLION / value / 3600:,.2f}" for name, value in figures.items()}
+    names = ("student, predict", "student, ready-made batches, int8", "teacher, predict")
+    rows = [[name, f"{figures[key]:,.0f}", hours[key]] for name, key in zip(names, figures, strict=True)]
+    print(format_table(["", "sentences per second", f"hours for {MILLION:,}"], rows))
+    figures |= {f"{name}_hours": MILLION / speed / 3600 for name, speed in (("student", student), ("teacher", teacher))}
+    print_json(figures | {"predict_vs_bare": student / bare})
+
+
+if __name__ == "__main__":
+    main()
