@@ -24,6 +24,7 @@ from transformers import AutoConfig
 
 from hf_distill import models, prediction  # noqa: F401 (registers the BiLSTM with the Auto classes)
 from hf_distill.alignment import load_tokenizer, make_windows, pad, window_length
+from hf_distill.arguments import PredictionArguments
 from hf_distill.files import format_table
 from hf_distill.onnx_model import QUANTIZED_NAME, OnnxModel
 
@@ -40,7 +41,7 @@ def speed(model: str, sentences: list[str], times: int) -> float:
         for repeated in (1, 1 + times):
             source.write_text("".join(f"{sentence}\n" for sentence in sentences) * repeated, encoding="utf-8")
             start = time.perf_counter()
-            prediction.predict(prediction.PredictionArguments(model, [str(source)], str(output)))
+            prediction.predict(PredictionArguments(model, [str(source)], str(output)))
             seconds.append(time.perf_counter() - start)
     return times * len(sentences) / (seconds[1] - seconds[0])
 

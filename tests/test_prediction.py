@@ -14,13 +14,13 @@ from transformers import AutoModelForTokenClassification, pipeline
 
 from hf_distill import prediction
 from hf_distill.alignment import load_tokenizer, predict_words
+from hf_distill.arguments import PredictionArguments
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import UserError, constrained_decode
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
 from hf_distill.onnx_export import write_onnx
 from hf_distill.parsing import parse_prediction
-from hf_distill.prediction import PredictionArguments
 from hf_distill.students import label_config
 from hf_distill.tagging import Chunk, Setup, tag_chunk
 

@@ -351,3 +351,30 @@ class DistillationArguments(TrainingArguments):
         """Whether the student also learns from the teacher's embeddings, hidden states or attentions."""
         weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
         return self.do_train and self.distillation and self.alpha < 1 and any(weights)
+
+
+@dataclass
+class PredictionArguments:
+    """What `predict` can be told."""
+
+    model: str = field(metadata={"help": "Hub id or folder of a token classifier; the first word after predict."})
+    input: list[str] = field(
+        metadata={
+            "help": "Files (.gz too): .txt, a text per line; .jsonl, objects with `text` or else `tokens` (a list of "
+            "words); .tsv, a word and any further columns per line, an empty line between sentences."
+        }
+    )
+    output: str = field(
+        metadata={
+            "help": "The file to write: .jsonl, the fields of a line of JSONL input, or else `text`, and `mentions`, "
+            "whose offsets count characters of the text (words count as joined by blanks); .tsv, the input's columns "
+            "and last the predicted tag."
+        }
+    )
+    runtime: str = _option(
+        "auto",
+        "int8 or onnx: the model's ONNX file in ONNX Runtime; pytorch; auto: PyTorch on a GPU, else the first of these "
+        "that the model has.",
+        choices=["auto", "int8", "onnx", "pytorch"],
+    )
+    trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")

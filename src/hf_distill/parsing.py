@@ -4,16 +4,12 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import DataArguments, DistillationArguments, ModelArguments
+from .arguments import DataArguments, DistillationArguments, ModelArguments, PredictionArguments
 from .labels import UserError
-
-if TYPE_CHECKING:
-    from .prediction import PredictionArguments
 
 # The reference's names for what transformers calls otherwise.
 REFERENCE_FLAGS = {
@@ -48,14 +44,12 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     return _parse(parser, _translate(arguments, known))
 
 
-def parse_prediction(argv: Sequence[str]) -> "PredictionArguments":
+def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     """Parse `MODEL --input FILES --output FILE [--flag value ...]`, what stands after `predict`.
 
     Raises:
         UserError: an unknown flag (with the nearest known one), one that is missing, or a value that does not fit.
     """
-    from .prediction import PredictionArguments  # takes long to import
-
     parser = _Parser(PredictionArguments, prog="run_distill.py predict", allow_abbrev=False)
     parser.usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
     arguments = list(argv)

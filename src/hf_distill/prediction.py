@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.util import find_spec
 from itertools import islice
@@ -27,6 +26,7 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig
 from transformers.utils import cached_file, logging
 
+from .arguments import PredictionArguments
 from .labels import UserError, model_tags
 from .loading import finding, resolve_model
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME
@@ -35,37 +35,6 @@ from .tagging import INPUTS, OUTPUTS, Chunk, Setup, end_with_parent, ending, tag
 CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
 ONNX_FILES = {"int8": QUANTIZED_NAME, "onnx": MODEL_NAME}
 NAMES = {"int8": "ONNX Runtime, int8", "onnx": "ONNX Runtime", "pytorch": "PyTorch"}
-
-
-@dataclass
-class PredictionArguments:
-    """What `predict` can be told."""
-
-    model: str = field(metadata={"help": "Hub id or folder of a token classifier; the first word after predict."})
-    input: list[str] = field(
-        metadata={
-            "help": "Files (.gz too): .txt, a text per line; .jsonl, objects with `text` or else `tokens` (a list of "
-            "words); .tsv, a word and any further columns per line, an empty line between sentences."
-        }
-    )
-    output: str = field(
-        metadata={
-            "help": "The file to write: .jsonl, the fields of a line of JSONL input, or else `text`, and `mentions`, "
-            "whose offsets count characters of the text (words count as joined by blanks); .tsv, the input's columns "
-            "and last the predicted tag."
-        }
-    )
-    runtime: str = field(
-        default="auto",
-        metadata={
-            "help": "int8 or onnx: the model's ONNX file in ONNX Runtime; pytorch; auto: PyTorch on a GPU, else the "
-            "first of these that the model has.",
-            "choices": ["auto", "int8", "onnx", "pytorch"],
-        },
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Allow models whose code comes with their Hub repository."}
-    )
 
 
 def predict(args: PredictionArguments) -> None:
