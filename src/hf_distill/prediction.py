@@ -163,7 +163,7 @@ def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator
         except BrokenProcessPool:
             raise UserError("A process was killed while it tagged; most often memory had run out.") from None
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _join_parts(output: str, lengths: Sequence[Sequence[int]]) -> None:
