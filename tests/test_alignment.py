@@ -53,6 +53,22 @@ def test_every_word_begins_where_its_own_subwords_do(tokenizer):
         assert ids[start:end] == alone
 
 
+def test_words_seen_before_are_cut_as_in_their_sentence(tokenizer):
+    for seed in (1, 1, 2):
+        sentences = tiny.sentences(20, seed)
+        for words, (ids, starts) in zip(sentences, subwords(tokenizer, sentences), strict=True):
+            encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False)
+            assert ids == encoded["input_ids"]
+            assert starts == [encoded.word_to_tokens(word).start for word in range(len(words))]
+
+
+def test_tokens_added_later_count(tokenizer):
+    [(before, _)] = subwords(tokenizer, [["receptor"]])
+    tokenizer.add_tokens(["receptor"])
+    [(after, _)] = subwords(tokenizer, [["receptor"]])
+    assert after == [len(tokenizer) - 1] != before
+
+
 @pytest.mark.parametrize("erased", ["\u200b", "\ufeff", "\u00ad", "\u0001", "\u200b\u200b"])
 def test_an_erased_word_is_the_unknown_token(tokenizer, erased):
     [(ids, starts)] = subwords(tokenizer, [[erased, "the", erased, erased, "of", erased]])

@@ -11,6 +11,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from .labels import UserError
 ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
 LONGEST_WINDOW = 512
 BATCH_SUBWORDS = 4096  # of a batch that a model predicts
+KEPT_WORDS = 100_000  # how many words' subwords a tokenizer's cache may hold, some 30 MB
+
+_PIECES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -104,27 +108,30 @@ def subwords(
 
     A word that the tokenizer erases (zero-width and control characters) stands as its unknown token.
     """
-    encoded = tokenizer(
-        [list(words) for words in sentences],
-        is_split_into_words=True,
-        add_special_tokens=False,
-        truncation=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    for number, words in enumerate(sentences):
+    # A ready-made word is cut by itself, whatever stands beside it, so each distinct one is cut once.
+    size, pieces = _PIECES.get(tokenizer, (0, {}))
+    if size != len(tokenizer) or len(pieces) > KEPT_WORDS:
+        pieces = {}
+    new = list({word for words in sentences for word in words} - pieces.keys())
+    if new:
+        encoded = tokenizer(
+            [[word] for word in new],
+            is_split_into_words=True,
+            add_special_tokens=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        pieces |= {
+            word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)
+        }
+        _PIECES[tokenizer] = len(tokenizer), pieces
+    for words in sentences:
         ids, starts = [], []
-        for token, word in zip(encoded["input_ids"][number], encoded.word_ids(number), strict=True):
-            while len(starts) < word:
-                starts.append(len(ids))
-                ids.append(tokenizer.unk_token_id)
-            if len(starts) == word:
-                starts.append(len(ids))
-            ids.append(token)
-        for _ in range(len(words) - len(starts)):
+        for word in words:
             starts.append(len(ids))
-            ids.append(tokenizer.unk_token_id)
+            ids += pieces[word]
         yield ids, starts
 
 
