@@ -5,14 +5,9 @@ import sys
 
 import pytest
 import tiny
-import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
-from hf_distill.export import save_model
 from hf_distill.labels import find_invalid
-from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.onnx_export import write_onnx
-from hf_distill.students import label_config
 from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN, choose_pattern, split_words
 
 TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  \n ", "Δp53 – the naïve 🧬 cells of p53\u0301x 癌 p53"]
@@ -20,22 +15,7 @@ TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  \n ", "Δp53 – the n
 
 @pytest.fixture(scope="module", params=["bilstm", "bert"])
 def folder(request, tmp_path_factory):
-    """A random student that finds something nearly everywhere."""
-    folder = tmp_path_factory.mktemp("student")
-    tokenizer = tiny.wordpiece()
-    if request.param == "bert":
-        model = tiny.bert(tokenizer, seed=3)
-        for name, value in label_config(tiny.TAGS).items():
-            setattr(model.config, name, value)
-    else:
-        torch.manual_seed(3)
-        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tiny.TAGS))
-        model = BiLSTMForTokenClassification(config)
-        torch.nn.init.normal_(model.classifier.weight, std=3)
-    save_model(model, tokenizer, folder)
-    (folder / "onnx").mkdir()
-    write_onnx(model.eval(), folder / "onnx")
-    return folder
+    return tiny.save_student(tmp_path_factory.mktemp("student"), request.param)
 
 
 @pytest.fixture

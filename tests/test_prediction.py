@@ -18,10 +18,7 @@ from hf_distill.arguments import PredictionArguments
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import UserError, constrained_decode
-from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.onnx_export import write_onnx
 from hf_distill.parsing import parse_prediction
-from hf_distill.students import label_config
 from hf_distill.tagging import Chunk, Setup, tag_chunk
 
 TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  ", "Δp53 – the naïve 🧬 cells of p53\u0301x 癌 p53"]
@@ -29,17 +26,7 @@ TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  ", "Δp53 – the naï
 
 @pytest.fixture(scope="module")
 def student(tmp_path_factory):
-    """A random BiLSTM that finds something nearly everywhere."""
-    folder = tmp_path_factory.mktemp("student")
-    tokenizer = tiny.wordpiece()
-    torch.manual_seed(3)
-    config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tiny.TAGS))
-    model = BiLSTMForTokenClassification(config)
-    torch.nn.init.normal_(model.classifier.weight, std=3)
-    save_model(model, tokenizer, folder)
-    (folder / "onnx").mkdir()
-    write_onnx(model.eval(), folder / "onnx")
-    return folder
+    return tiny.save_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture

@@ -10,6 +10,10 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
 from hf_distill.data import SENTENCES
+from hf_distill.export import save_model
+from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
+from hf_distill.onnx_export import write_onnx
+from hf_distill.students import label_config
 from hf_distill.teacher import Teacher
 
 TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
@@ -146,3 +150,20 @@ def teacher(tokenizer=None, **kwargs) -> Teacher:
     """A tiny random teacher whose labels are the student's."""
     tokenizer = tokenizer or wordpiece()
     return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
+
+
+def save_student(folder: Path, kind: str = "bilstm") -> Path:
+    """A random student (of the kind bilstm or bert), with its ONNX files, that finds something nearly everywhere."""
+    tokenizer = wordpiece()
+    if kind == "bert":
+        model = bert(tokenizer, seed=3)
+        for name, value in label_config(TAGS).items():
+            setattr(model.config, name, value)
+    else:
+        torch.manual_seed(3)
+        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(TAGS))
+        model = BiLSTMForTokenClassification(config)
+        torch.nn.init.normal_(model.classifier.weight, std=3)
+    save_model(model, tokenizer, folder)
+    write_onnx(model.eval(), folder / "onnx")
+    return folder

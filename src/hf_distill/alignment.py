@@ -123,9 +123,7 @@ def subwords(
             return_token_type_ids=False,
             verbose=False,
         )
-        pieces |= {
-            word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)
-        }
+        pieces |= {word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)}
         _PIECES[tokenizer] = len(tokenizer), pieces
     for words in sentences:
         ids, starts = [], []

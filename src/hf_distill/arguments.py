@@ -37,7 +37,12 @@ def _quick_in_bf16(use_cpu: bool) -> bool:
 
 @dataclass
 class ModelArguments:
-    """Teacher and student."""
+    """Teacher and student.
+
+    Example:
+        >>> small = ModelArguments(embedding_type="svd", embedding_size=128, hidden_size=128)
+        >>> bert = ModelArguments(model_name="tinybert", student_layers=[0, 2, 5])
+    """
 
     task_name: str = _option("ner", "The task.", choices=["ner"])
     model_name: str = _option(
@@ -217,7 +222,11 @@ class DataArguments:
 
 @dataclass
 class DistillationArguments(TrainingArguments):
-    """`TrainingArguments` with defaults that train a student well, and what distillation adds to them."""
+    """`TrainingArguments` with defaults that train a student well, and what distillation adds to them.
+
+    Example:
+        >>> args = DistillationArguments("student", logit_loss="ce", temperature=2.0, alpha=0.1, num_train_epochs=3)
+    """
 
     # Defaults of our own
     output_dir: str | None = _option("", "Where everything goes. Default: outputs/MODEL_NAME[-COMMENT].")

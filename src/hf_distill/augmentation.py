@@ -55,6 +55,12 @@ def augment(
 
     Raises:
         ValueError: an argument is out of its bounds, a row has no tags, not as many as tokens, or invalid ones.
+
+    Example:
+        >>> train = load_tsv("train.tsv", "IOBES")
+        >>> replaced = augment(train, rounds=3, mr_p=0, sis_p=0, num_proc=2)
+        >>> all(len(row["tokens"]) == len(row["tags"]) for row in replaced)
+        True
     """
     methods = dict(zip(METHODS, (lwtr_p, mr_p, sis_p), strict=True))
     for method, p in methods.items():

@@ -152,6 +152,10 @@ def load_tsv(path: str, tag_scheme: str, known_types: Sequence[str] | None = Non
 
     Raises:
         UserError: `PATH:LINE:`, what is wrong and what to do.
+
+    Example:
+        >>> load_tsv("train.tsv", "IOBES").column_names
+        ['tokens', 'tags']
     """
     _check_file(path)
     return _from_generator(_read_tsv, SENTENCES, path=path, digest=_digest(path), target=tag_scheme, known=known_types)
@@ -170,7 +174,12 @@ def _read_text(paths: Sequence[str], digests: Sequence[str]) -> Iterator[dict[st
 
 
 def load_unlabeled(paths: Sequence[str]) -> Dataset:
-    """Load plain text, a sentence a line, words split at blanks; `tags` is None in every row. Raises as `load_tsv`."""
+    """Load plain text, a sentence a line, words split at blanks; `tags` is None in every row. Raises as `load_tsv`.
+
+    Example:
+        >>> load_unlabeled(["pubmed.txt"])[0]["tags"] is None
+        True
+    """
     for path in paths:
         _check_file(path)
     return _from_generator(_read_text, SENTENCES, paths=list(paths), digests=[_digest(path) for path in paths])

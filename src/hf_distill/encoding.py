@@ -39,6 +39,13 @@ def encode_dataset(
     Returns:
         A dataset with the columns `input_ids`, `word_positions`, `first_word`, `sentence` (row in the given dataset),
         `length` (subwords) and `labels` (one a word; -100 in sentences without tags).
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> train, tokenizer = load_tsv("train.tsv", "IOBES"), AutoTokenizer.from_pretrained("my-org/biobert-genes")
+        >>> rows = encode_dataset(train, tokenizer, 512, tags)
+        >>> [tags[label] for label in rows[0]["labels"]] == train[0]["tags"]
+        True
     """
     label_ids = {tag: index for index, tag in enumerate(tags)}
 

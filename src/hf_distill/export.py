@@ -9,7 +9,13 @@ from .pipeline import MentionPipeline
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
-    """Save model and tokenizer so that transformers alone loads them, with the code of the pipeline and of a BiLSTM."""
+    """Save model and tokenizer so that transformers alone loads them, with the code of the pipeline and of a BiLSTM.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher = load_teacher("my-org/biobert-genes", tags)
+        >>> save_model(build_student(ModelArguments(), tags, teacher.tokenizer), teacher.tokenizer, "student")
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     save_pipeline(folder)

@@ -25,6 +25,11 @@ class EntityScores(evaluate.Metric):
     conlleval and transformers' pipeline read them: an I- that continues nothing begins a mention.
 
     Unlike `evaluate.load("seqeval")` it is part of the package, so it needs no Hub.
+
+    Example:
+        >>> gold, found = [["B-GENE", "E-GENE", "O", "S-GENE"]], [["S-GENE", "O", "O", "S-GENE"]]
+        >>> EntityScores().compute(predictions=found, references=gold, scheme="IOBES")["f1"]
+        0.5
     """
 
     def _info(self) -> evaluate.MetricInfo:

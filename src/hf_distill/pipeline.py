@@ -25,6 +25,11 @@ class MentionPipeline(Pipeline):
     Args:
         onnx: answer with this file of the model's folder `onnx` ("model_quantized.onnx") instead of PyTorch.
         threads: of ONNX Runtime; 0 takes all cores.
+
+    Example:
+        >>> find = pipeline("token-classification", model="student", trust_remote_code=True)
+        >>> mentions = find("Loss of p53 raised MDM2 levels.")
+        >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
     """
 
     _load_processor = False

@@ -31,6 +31,16 @@ class SignalStore:
     format. Each shard in it holds sentences' keys and logits; it is written under a temporary name and renamed, so a
     shard that is there is whole. Each sentence is labelled by one process only, and a later run, or another corpus,
     reads what an earlier one wrote.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> text = load_unlabeled(["pubmed.txt"])
+        >>> store = SignalStore(load_teacher("my-org/biobert-genes", tags), text, "signals")
+        >>> store.compute()
+        >>> len(store.missing)
+        0
+        >>> store.fetch([0])[0].shape == (len(text[0]["tokens"]), len(tags))
+        True
     """
 
     def __init__(self, teacher: Teacher, dataset: Dataset, folder: str | Path, bf16: bool = False):
@@ -127,6 +137,14 @@ def read_signals(stores: Sequence[SignalStore]) -> list[np.ndarray]:
 def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     """Add to what `encode_dataset` made of the stores' dataset the column `teacher_logits`, cut to each window's words;
     of several teachers as `average` has it.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
+        >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)
+        >>> taught = attach_signals([SignalStore(teacher, train, "signals")], rows)
+        >>> set(taught.column_names) - set(rows.column_names)
+        {'teacher_logits'}
     """
     for store in stores:
         store.compute()

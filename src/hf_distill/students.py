@@ -58,6 +58,13 @@ def build_student(
 
     Raises:
         UserError: the teacher does not have what the student is to take over, or a checkpoint does not fit.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher = load_teacher("my-org/biobert-genes", tags)
+        >>> student = build_student(ModelArguments(hidden_size=128), tags, teacher.tokenizer)
+        >>> student.config.num_labels
+        5
     """
     if args.student_model_name_or_path:
         student = _load(args, tags, new_head)

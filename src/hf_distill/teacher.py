@@ -25,6 +25,12 @@ class Teacher:
         tokenizer: its tokenizer.
         mapping: for each student label the classes of the head whose probabilities add up to it.
         max_length: subwords per window.
+
+    Example:
+        >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE"])
+        >>> [logits] = teacher.predict([["Loss", "of", "p53"]])
+        >>> logits.shape
+        (3, 3)
     """
 
     model: PreTrainedModel
@@ -77,6 +83,9 @@ def load_teacher(
 
     Raises:
         UserError: it is not to be found, its checkpoint does not fit, or its labels cannot be mapped.
+
+    Example:
+        >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"])
     """
     state = read_state_dict(checkpoint) if checkpoint else None
     if state is not None and "classifier.bias" not in state:

@@ -45,6 +45,22 @@ class DistillationTrainer(Trainer):
 
     Raises:
         UserError: several GPUs without a launcher, or intermediate losses between models that do not allow them.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
+        >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)
+        >>> trainer = DistillationTrainer(
+        ...     model=build_student(ModelArguments(hidden_size=128), tags, teacher.tokenizer),
+        ...     args=DistillationArguments("student", max_steps=2),
+        ...     teacher=teacher,  # asked at each step; attach_signals spares that
+        ...     processing_class=teacher.tokenizer,
+        ...     train_dataset=rows,
+        ...     eval_dataset=rows,
+        ... )
+        >>> trainer.train().global_step  # doctest: +ELLIPSIS
+        {'eval_loss': ...
+        2
     """
 
     # compute_loss divides by the counts of the whole optimiser step.

@@ -17,6 +17,10 @@ class BiLSTMConfig(PretrainedConfig):
         embedding_type: "train" for a plain table, "bert" for BERT's whole embedding module.
         bert_config: the fields of `BertConfig` that "bert" needs.
         tags: the true tag of each class (IOB2 or IOBES), where `id2label` shows IOB2 names for stock pipelines.
+
+    Example:
+        >>> BiLSTMConfig(hidden_size=128, num_hidden_layers=1, num_labels=5).model_type
+        'bilstm'
     """
 
     model_type = "bilstm"

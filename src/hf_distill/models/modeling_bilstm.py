@@ -25,7 +25,13 @@ class Dropout(nn.Dropout):
 
 
 class BiLSTMForTokenClassification(PreTrainedModel):
-    """Embeddings, a stacked bidirectional LSTM, and a linear or two-layer head."""
+    """Embeddings, a stacked bidirectional LSTM, and a linear or two-layer head.
+
+    Example:
+        >>> student = BiLSTMForTokenClassification(BiLSTMConfig(vocab_size=100, num_labels=5))
+        >>> student(input_ids=torch.tensor([[2, 7, 3]])).logits.shape
+        torch.Size([1, 3, 5])
+    """
 
     config_class = BiLSTMConfig
     base_model_prefix = "bilstm"
