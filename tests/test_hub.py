@@ -14,6 +14,13 @@ import yaml
 from hub_server import hub_fixture  # noqa: F401
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
+from hf_distill import (
+    DistillationArguments,
+    DistillationTrainer,
+    ModelArguments,
+    build_student,
+    encode_dataset,
+)
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.job import NOT_THE_JOB
@@ -104,12 +111,37 @@ def test_what_is_pushed_on_the_way(hub, command, tmp_path, strategy, folder):
         assert {f"{folder}/{name}" for name in ("optimizer.pt", "scheduler.pt")} <= repository.files("main").keys()
 
 
+def test_pushing_from_python_as_with_trainer(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    teacher, rows = tiny.teacher(), encode_dataset(tiny.corpus(8), tiny.wordpiece(), 64, tiny.TAGS)
+    trainer = DistillationTrainer(
+        model=build_student(ModelArguments(hidden_size=8), tiny.TAGS, teacher.tokenizer),
+        args=DistillationArguments("genes", max_steps=1, eval_strategy="no", bf16=False, use_cpu=True),
+        teacher=teacher,
+        processing_class=teacher.tokenizer,
+        train_dataset=rows,
+    )
+    trainer.train()
+    given = {"blocking": False, "token": hub.token, "revision": "v2", "private": True}
+    trainer.push_to_hub("Mine", tags=["genes"], **given).result()
+    repository = hub.repos[f"{hub.user}/genes"]
+    assert repository.private and repository.commits[-1].message == "Mine"
+    files = repository.files("v2")
+    assert {"README.md", "model.safetensors", "pipeline.py"} <= files.keys() and "training_args.bin" not in files
+    assert b"\n- genes\n" in files["README.md"]
+    with pytest.raises(ValueError, match="README.md is there; write tags into it"):
+        trainer.push_to_hub(tags=["proteins"])
+
+
 def test_the_run_as_a_file(command, tmp_path):
     """What it says makes the same arguments again, where the files are at hand under their names."""
     assert main([*command, "--signals_dir", str(tmp_path / "signals"), "--alpha", "0.25"]) == 0
     written = yaml.safe_load(Path("out/run.yaml").read_text())
     assert written["teacher_model_name_or_path"] == ["teacher"] and written["path_to_unlabeled"] == ["text.txt"]
     assert written["alpha"] == 0.25 and written["vocabulary_size"] == 120 and "output_dir" not in written
+    assert not {"label_names", "greater_is_better", "activation_checkpointing"} & written.keys(), (
+        "settled by Trainer anyway"
+    )
     again = parse_arguments(["out/run.yaml", "--use_cpu", "1"])
     for one, other in zip(parse_arguments([*command, "--alpha", "0.25"]), again, strict=True):
         for name in written.keys() & vars(one).keys() - NOT_THE_JOB:

@@ -10,6 +10,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments
 from .data import mention_counts, word_count
+from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 
 NAMES = {
     "train": "training data",
@@ -181,11 +182,15 @@ def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]
     }
 
 
-def size_table(folder: Path, onnx: Sequence[str]) -> str:
-    """The sizes of the weights and of the ONNX files of these names."""
-    files = [folder / SAFE_WEIGHTS_NAME, *(folder / "onnx" / name for name in onnx)]
-    rows = [(f"`{path.relative_to(folder)}`", f"{path.stat().st_size / 2**20:.1f}") for path in files if path.exists()]
-    return _table(["file", "MiB"], rows)
+def size_table(folder: Path, results: Mapping[str, float]) -> str:
+    """The sizes of the weights and of the ONNX files, and what each gives."""
+    files = {SAFE_WEIGHTS_NAME: "eval_f1", f"onnx/{MODEL_NAME}": "onnx_f1", f"onnx/{QUANTIZED_NAME}": "int8_f1"}
+    rows = [
+        (f"`{name}`", f"{(folder / name).stat().st_size / 2**20:.1f}", _f1(results, f1))
+        for name, f1 in files.items()
+        if (folder / name).exists()
+    ]
+    return _table(["file", "MiB", "F1 on the development data"], rows)
 
 
 def cost_table(benchmark: Mapping) -> str:

@@ -1,5 +1,6 @@
 """The end of a run: scores of teacher and student, and what is left in the output folder."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from .files import write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score
 from .onnx_export import export_onnx
-from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 from .signals import SignalStore, read_signals
 from .teacher import Teacher
 from .trainer import DistillationTrainer
@@ -127,19 +127,17 @@ def export_student(
     corpora: Mapping[str, Dataset],
     data_args: DataArguments,
     trust_remote_code: bool,
-) -> str:
-    """`onnx_export.export_onnx` of the saved student, into its folder. Returns what to tell the user."""
+) -> dict[str, float]:
+    """`onnx_export.export_onnx` of the saved student, into its folder; its report goes into `all_results.json`, too."""
     tokenizer, folder = trainer.processing_class, Path(trainer.args.output_dir)
     # Not the trainer's: accelerate has put its autocast into that one's forward.
     student = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     devel = corpora["eval"]
     report = export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
-    return "\n".join(
-        f"{folder / 'onnx' / file}: {report[f'{name}_bytes'] / 2**20:.1f} MiB, F1 {report[f'{name}_f1']:.4f} "
-        f"(PyTorch {report['pytorch_f1']:.4f})"
-        for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME))
-    )
+    path = folder / "all_results.json"
+    write_json(path, dict(sorted((json.loads(path.read_text(encoding="utf-8")) | report).items())))
+    return report
 
 
 def measure_time(

@@ -14,6 +14,7 @@ from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.utils.hub import hf_api
 
+from .arguments import DistillationArguments
 from .card_tables import shown
 from .job import NOT_THE_JOB
 from .labels import UserError
@@ -35,9 +36,11 @@ TELLING = frozenset(
 
 
 def write_run(path: str | Path, arguments: Iterable) -> None:
-    """Write the arguments of a run that are not the default as a YAML file that makes the same student elsewhere; of
+    """Write the arguments of a run that are not the usual ones as a YAML file that makes the same student elsewhere; of
     files and folders the names alone.
     """
+    # What is settled where nothing is said; whether a run computed in bf16 depends on the machine, so that is told.
+    settled = vars(DistillationArguments()) | {"bf16": None}
     run = {}
     for group in arguments:
         for field in dataclasses.fields(group):
@@ -45,7 +48,8 @@ def write_run(path: str | Path, arguments: Iterable) -> None:
             value = value.value if isinstance(value, Enum) else value
             default = field.default_factory() if callable(field.default_factory) else field.default
             default = default.value if isinstance(default, Enum) else default
-            if field.init and value != default and (field.name in TELLING or field.name not in NOT_THE_JOB):
+            usual = value in (default, settled.get(field.name))
+            if field.init and not usual and (field.name in TELLING or field.name not in NOT_THE_JOB):
                 run[field.name] = [_name(each) for each in value] if isinstance(value, list) else _name(value)
     Path(path).write_text(yaml.safe_dump(run, sort_keys=False, allow_unicode=True), encoding="utf-8")
 

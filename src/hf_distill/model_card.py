@@ -82,7 +82,7 @@ def write_card(
         "corpora": corpora_table(data_args, args, corpora),
         "recipe": recipe_table(model_args, args, corpora, config, state) if args.do_train else "",
         "scores": [score_tables(name, entity_types(tags), results) for name in EVALUATED if name in corpora],
-        "sizes": size_table(folder, onnx),
+        "sizes": size_table(folder, results),
         "costs": cost_table(benchmark),
         "chosen": args.do_train and args.load_best_model_at_end,
         "word_pattern": config.get("word_pattern"),

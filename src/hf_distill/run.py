@@ -23,6 +23,7 @@ from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .model_card import write_card
 from .onnx_export import check_onnx_installed
+from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 from .signals import SignalStore
 from .stages import (
     load_encoder,
@@ -118,7 +119,11 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         write_json(Path(args.output_dir) / "benchmark.json", report)
         tell(benchmark_table(report) + "\n")
     if args.export and PartialState().is_main_process:
-        tell(export_student(trainer, corpora, data_args, model_args.trust_remote_code))
+        report = export_student(trainer, corpora, data_args, model_args.trust_remote_code)
+        results |= report
+        for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
+            size, f1 = report[f"{name}_bytes"] / 2**20, report[f"{name}_f1"]
+            tell(f"{args.output_dir}/onnx/{file}: {size:.1f} MiB, F1 {f1:.4f} (PyTorch {report['pytorch_f1']:.4f})")
     if PartialState().is_main_process:
         write_run(Path(args.output_dir) / "run.yaml", [model_args, data_args, args])
         write_card(Path(args.output_dir), model_args, data_args, args, corpora, tags, results)

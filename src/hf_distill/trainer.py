@@ -1,6 +1,7 @@
 """A Trainer whose loss is what the teacher says."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import torch
@@ -313,22 +314,40 @@ class DistillationTrainer(Trainer):
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
         """As in Trainer; the branch `args.hub_revision` is made, too."""
+        self.args.hub_token = self.args.hub_token if token is None else token
+        self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
         if self.is_world_process_zero():
             claim_repository(self.args)
             self.hub_model_id, self.push_in_progress = self.args.hub_model_id, None
 
-    def push_to_hub(self, commit_message: str | None = "End of training", **kwargs) -> CommitInfo | None:
-        """Push what stands alone of the output folder (see `hub.PUBLISHED`), once it holds the student as it is now."""
-        if kwargs:
-            raise ValueError(f"push_to_hub takes a commit message; {', '.join(kwargs)} come from the arguments.")
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ) -> CommitInfo | Future | None:
+        """As in Trainer, but of the output folder only what stands alone is pushed (see `hub.PUBLISHED`); and a model
+        card that is there stays, so that `kwargs`, which are for a new one, are refused then.
+        """
+        card = Path(self.args.output_dir, "README.md").exists()
+        if card and kwargs:
+            raise ValueError(
+                f"{self.args.output_dir}/README.md is there; write {', '.join(kwargs)} into it, or remove it."
+            )
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        if self.hub_model_id is None:
-            self.init_hf_repo()
+        self.args.hub_revision = self.args.hub_revision if revision is None else revision
+        if self.hub_model_id is None or token or revision:
+            self.init_hf_repo(token, private)
         self.save_model(_internal_call=True)
         if not self.is_world_process_zero():
             return None
+        if not card:
+            self.create_model_card(**kwargs)
         self._finish_current_push()
-        return publish(self.args.output_dir, self.args, commit_message)
+        return publish(self.args.output_dir, self.args, commit_message, run_as_future=not blocking)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
