@@ -114,6 +114,7 @@ def test_every_number_is_in_its_place(folder):
         results=EVERYTHING,
         test=tiny.corpus(10, 3),
     )
+    size = (folder / "model.safetensors").stat().st_size / 2**20
     header = "|  | F1 | precision | recall | F1 of the teacher | F1 with labels alone |"
     assert card.count(header) == 2, "development and test data"
     for row in (
@@ -125,7 +126,7 @@ def test_every_number_is_in_its_place(folder):
         "| parameters | 12,345 | 12,345 |",
         "| one sentence, median (ms) | 1.23 | 23.45 |",
         "| 32 sentences at a time (words per second) | 32,520 | 1,706 |",
-        f"| `model.safetensors` | {(folder / 'model.safetensors').stat().st_size / 2**20:.1f} | 0.7012 (0.686 to 0.717) |",
+        f"| `model.safetensors` | {size:.1f} | 0.7012 (0.686 to 0.717) |",
         "| training data | `train.tsv` | 30 | 179 | GENE 17 |",
         "| sizes | layers 2, hidden size 6, embedding size 8, vocabulary 143 |",
         "| length | 2 epochs, 40 steps; the checkpoint of step 40 was kept |",
