@@ -85,7 +85,9 @@ def encode_dataset(
         desc="Tokenising",
         new_fingerprint=hashlib.sha256(policy.encode()).hexdigest()[:16],
     )
-    return encoded.sort("length", reverse=True) if by_length else encoded
+    if by_length:
+        encoded = encoded.select(np.argsort(-np.asarray(encoded["length"][:]), kind="stable"))
+    return encoded
 
 
 def window_order(windows: Dataset) -> np.ndarray:

@@ -97,7 +97,7 @@ def carry_embeddings(
     pairs = torch.tensor(list(shares), dtype=torch.long).reshape(-1, 2).T
     counts = torch.tensor(list(shares.values()), dtype=weight.dtype)
     totals = torch.zeros(len(target), dtype=weight.dtype).index_add_(0, pairs[0], counts)
-    carried = torch.sparse_coo_tensor(pairs, counts, (len(target), len(weight))) @ weight
+    carried = torch.sparse_coo_tensor(pairs, counts, (len(target), len(weight)), check_invariants=True) @ weight
     carried = torch.where(totals[:, None] > 0, carried / totals.clamp(min=1)[:, None], weight.mean(0))
     # Equal names mean the same only in tokenizers of one kind; special tokens, which no word has, go by them anyway.
     for piece in vocabulary.keys() & known.keys():
