@@ -53,7 +53,6 @@ def run_rows(teacher: str, data: Path, output: Path, seeds: list[int], extra: li
     for seed in seeds:
         for name, change in ROWS.items():
             folder = folder_of(output, name, seed)
-            folder.mkdir(parents=True, exist_ok=True)
             settings = (
                 recipe
                 | change.settings

@@ -123,10 +123,12 @@ class ModelArguments:
             self.embedding_type == "train" or self.model_name == "bilstm",
             f"--embedding_type {self.embedding_type} is for --model_name bilstm, not {self.model_name}.",
         )
-        taken = ["embedding_type bert"] * (self.embedding_type == "bert") + ["student_layers"] * bool(
-            self.student_layers
-        )
-        taken += ["student_checkpoint"] * bool(self.student_checkpoint)
+        kept = {
+            "embedding_type bert": self.embedding_type == "bert",
+            "student_layers": self.student_layers,
+            "student_checkpoint": self.student_checkpoint,
+        }
+        taken = [name for name, given in kept.items() if given]
         _check(
             not (self.vocabulary_size and taken),
             f"--vocabulary_size learns another vocabulary than --{' and --'.join(taken)} brings along; leave one out.",
