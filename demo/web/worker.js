@@ -102,8 +102,8 @@ function decode(logits, tags) {
     scores = paths.map((path, label) => Math.max(...path) + values[label]);
   }
   const labels = [best(scores.map((score, label) => (canFollow(tags[label], "O", scheme) ? score : -Infinity)))];
-  for (const from of back.reverse()) labels.unshift(from[labels[0]]);
-  return labels;
+  for (const from of back.reverse()) labels.push(from[labels.at(-1)]);
+  return labels.reverse();
 }
 
 // The mentions of a text, with the places of their characters in the text (UTF-16, as everywhere in JavaScript).
