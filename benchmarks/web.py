@@ -3,10 +3,10 @@
     npm --prefix demo/web ci && npm --prefix demo/web run build
     python benchmarks/web.py --data ../shared/data --student student
 
-Types BC2GM development sentences into the page of demo/web in headless Chromium, and gives each to the pipeline of Python
-with ONNX Runtime, too; both have the int8 file and one thread. Prints a table and, last, one line of JSON: `agree`, the
-share of sentences in which both find the same mentions; `browser_ms` and `python_ms`, the median time from text to
-mentions; and what the browser loads, in MB: `model_mb`, `tokenizer_mb`, `page_mb` (the page with its runtime).
+Types BC2GM development sentences into the page of demo/web in headless Chromium, and gives each to Python's pipeline
+with ONNX Runtime, too; both have the int8 file and one thread. Prints a table and, last, one line of JSON: `agree`,
+the share of sentences in which both find the same mentions; `browser_ms` and `python_ms`, the median time from text
+to mentions; and what the browser loads, in MB: `model_mb`, `tokenizer_mb`, `page_mb` (the page with its runtime).
 """
 
 import argparse

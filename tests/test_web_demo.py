@@ -73,7 +73,7 @@ def make_student(folder, kind, pattern, tags=TAGS):
     [
         ("bert", PUNCTUATION_APART, TAGS),
         ("bilstm", PUNCTUATION_WITHIN, TAGS),
-        ("bilstm", PUNCTUATION_APART, ["O", "B-GENE", "I-GENE"]),
+        ("bilstm", None, ["O", "B-GENE", "I-GENE"]),
     ],
 )
 def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, kind, pattern, tags):

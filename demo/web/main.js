@@ -9,7 +9,7 @@ const text = at("text");
 
 let types = [];
 let marked = { text: "", mentions: [] };
-let asked = null; // the text that the worker is at work on
+let asked = ""; // the text that the worker is at work on; null when it is not (at first, it loads the student)
 let timer;
 const latencies = [];
 
@@ -58,6 +58,7 @@ function shift() {
 
 // One text at a time: answers come in order, and what was typed meanwhile is asked next.
 function ask() {
+  clearTimeout(timer);
   if (asked !== null) return;
   asked = text.value;
   worker.postMessage(asked);
@@ -91,13 +92,8 @@ function start({ family, bytes, threads, ...student }) {
   at("size").textContent = `${(bytes / 1e6).toFixed(1)} MB`;
   at("threads").textContent = threads;
   at("status").textContent = "";
+  asked = null;
   ask();
-  text.addEventListener("input", () => {
-    shift();
-    at("mentions").ariaBusy = "true";
-    clearTimeout(timer);
-    timer = setTimeout(ask, DEBOUNCE);
-  });
 }
 
 function fail(message) {
@@ -117,4 +113,10 @@ worker.onmessage = ({ data }) => {
   else if (data.mentions) show(data);
   else start(data);
 };
+text.addEventListener("input", () => {
+  shift();
+  at("mentions").ariaBusy = "true";
+  clearTimeout(timer);
+  timer = setTimeout(ask, DEBOUNCE);
+});
 mark([]);

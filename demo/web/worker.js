@@ -49,17 +49,14 @@ async function load(folder) {
 
 // A pattern for Python's `re` as a regular expression of JavaScript.
 function toRegExp(pattern) {
-  return new RegExp(
-    pattern.replace(/\\./gs, (escape) => CLASSES[escape] ?? escape),
-    "gv",
-  );
+  return new RegExp(pattern.replace(/\\./gs, (escape) => CLASSES[escape] ?? escape), "gv");
 }
 
-// The logits of each word, at its first subword (alignment.predict_words).
+// The logits of each word (as the pattern found it), at its first subword (alignment.predict_words).
 async function predictWords({ model, tokenizer, before, after, maxLength }, words) {
   const ids = [];
   const starts = [];
-  for (const word of words) {
+  for (const [word] of words) {
     starts.push(ids.length);
     const pieces = tokenizer.encode(word, { add_special_tokens: false });
     ids.push(...(pieces.length ? pieces : [tokenizer.unk_token_id]));
@@ -111,10 +108,7 @@ async function findMentions(student, text) {
   const words = [...text.matchAll(student.pattern)].filter(([word]) => word);
   if (!words.length) return [];
   const { tags } = student.config;
-  const logits = await predictWords(
-    student,
-    words.map(([word]) => word),
-  );
+  const logits = await predictWords(student, words);
   const mentions = [];
   decode(logits, tags).forEach((label, number) => {
     const { 0: word, index } = words[number];
