@@ -10,10 +10,6 @@ import pytest
 import tiny
 import torch
 
-from hf_distill.export import save_model
-from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.onnx_export import write_onnx
-from hf_distill.students import label_config
 from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN
 
 pytest.importorskip("playwright", reason="the demo is tested with playwright: pip install playwright")
@@ -49,25 +45,6 @@ def built(tmp_path_factory):
     return folder
 
 
-def make_student(folder, kind, pattern, tags=TAGS):
-    """A random student that finds something nearly everywhere."""
-    tokenizer = tiny.wordpiece()
-    if kind == "bert":
-        model = tiny.bert(tokenizer, tags=tags, seed=3)
-    else:
-        torch.manual_seed(3)
-        model = BiLSTMForTokenClassification(
-            BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tags))
-        )
-        torch.nn.init.normal_(model.classifier.weight, std=3)
-    for name, value in label_config(tags).items():
-        setattr(model.config, name, value)
-    model.config.word_pattern = pattern
-    save_model(model, tokenizer, folder)
-    write_onnx(model.eval(), folder / "onnx")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("kind", "pattern", "tags"),
     [
@@ -79,7 +56,7 @@ def make_student(folder, kind, pattern, tags=TAGS):
 def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, kind, pattern, tags):
     # One window at a time, as the page asks: in int8, what stands in one batch is scaled alike.
     monkeypatch.setattr("hf_distill.alignment.BATCH_SUBWORDS", 1)
-    student = make_student(tmp_path, kind, pattern, tags)
+    student = tiny.save_student(tmp_path, kind, tags, pattern)
     find = web.python_pipeline(student)
     texts = [*TEXTS, *(" ".join(words) for words in tiny.sentences(20, seed=5))]
     expected = [web.spans(find(text)) for text in texts]
@@ -94,7 +71,7 @@ def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, ki
 
 
 def test_what_is_typed_is_marked_and_listed(tmp_path, built):
-    student = make_student(tmp_path, "bilstm", PUNCTUATION_APART)
+    student = tiny.save_student(tmp_path, "bilstm", TAGS, PUNCTUATION_APART)
     text = "Loss of p53 (BRCA1)"
     mentions = web.python_pipeline(student)(text)
     assert mentions
@@ -118,7 +95,7 @@ def test_what_is_typed_is_marked_and_listed(tmp_path, built):
 
 def test_nothing_is_asked_for_elsewhere(tmp_path, built):
     """Neither the page nor its worker could, if it wanted to."""
-    with web.open_demo(built, make_student(tmp_path, "bert", PUNCTUATION_APART)) as demo:
+    with web.open_demo(built, tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART)) as demo:
         elsewhere = demo.page.url.replace("127.0.0.1", "localhost")
         ask = f"fetch('{elsewhere}', {{ mode: 'no-cors' }}).then(() => 'answered', () => 'refused')"
         [worker] = demo.page.workers
@@ -131,7 +108,7 @@ def test_a_missing_student_is_reported_in_words(tmp_path, built):
 
 
 def test_the_stock_pipeline_of_transformers_js_reads_the_folder(tmp_path):
-    student = make_student(tmp_path, "bert", PUNCTUATION_APART)
+    student = tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART)
     script = """
         import { env, pipeline } from "@huggingface/transformers";
         env.allowRemoteModels = false;
