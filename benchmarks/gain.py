@@ -1,0 +1,117 @@
+"""What distillation gains: F1 against latency of a teacher, of its students, and of one that has labels alone.
+
+    python benchmarks/gain.py --data ../shared/data --models teacher=../shared/teacher small=small tiny=tiny
+
+Each model answers in PyTorch (fp32) and in ONNX Runtime (int8), on one thread: F1 (strict, constrained, with its 95 %
+interval) on BC2GM devel, and the milliseconds of a forward pass of one tokenised sentence, the mean over an even sample
+of 100, measured in turns. Prints a table, and writes the figures to docs/gain.json and the picture to docs/gain.png;
+without --models it draws the picture again.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from common import ROOT, in_turns, load
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from transformers import AutoModelForTokenClassification
+
+from hf_distill import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
+from hf_distill.alignment import load_tokenizer, make_windows, predict_words, window_length
+from hf_distill.files import format_table, write_json
+from hf_distill.labels import convert_tags, detect_scheme, model_tags
+from hf_distill.metrics import f1_intervals, score
+from hf_distill.onnx_export import write_onnx
+from hf_distill.onnx_model import OnnxModel
+from hf_distill.plots import COLOURS
+
+FIGURES = ROOT / "docs" / "gain.json"
+SAMPLE = 100
+
+
+def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]:
+    """By model: `parameters`, `int8_mb`, and for `pytorch` and `int8` `ms`, `f1`, `low` and `high`."""
+    torch.set_num_threads(1)
+    devel = load(data, "devel")
+    sentences = devel["tokens"][:]
+    sample = sentences[:: len(sentences) // SAMPLE][:SAMPLE]
+    figures: dict[str, dict] = {}
+    calls = {}
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        for name, path in folders.items():
+            tokenizer = load_tokenizer(path)
+            model = AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32).eval()
+            [_, quantized] = write_onnx(model, Path(folder) / name)
+            tags, length = model_tags(model.config), window_length(tokenizer, model.config)
+            gold = [convert_tags(each, detect_scheme(tags)) for each in devel["tags"]]
+            windows = [window for cut in make_windows(tokenizer, sample, length) for window in cut]
+            batches = [torch.tensor([window.input_ids]) for window in windows]
+            size = quantized.stat().st_size / 1e6
+            figures[name] = {"parameters": model.num_parameters(), "int8_mb": size}
+            for kind, speaker in (("pytorch", model), ("int8", OnnxModel(quantized, model.config, threads=1))):
+                logits = predict_words(speaker, tokenizer, sentences, length)
+                f1, ends = score(logits, gold, tags)["f1"], f1_intervals(logits, gold, tags)
+                figures[name][kind] = {"f1": f1, "low": ends["f1_low"], "high": ends["f1_high"]}
+                calls[name, kind] = forward(speaker, batches)
+        for (name, kind), seconds in in_turns(calls, rounds, 0).items():
+            figures[name][kind]["ms"] = 1000 * seconds / len(sample)
+    return figures
+
+
+def forward(speaker, batches: list[torch.Tensor]):
+    """Forward passes of all batches, to be called."""
+
+    def run() -> None:
+        for input_ids in batches:
+            speaker(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+
+    return run
+
+
+def draw(figures: dict[str, dict], path: Path) -> None:
+    """F1 against latency: each model in PyTorch (hollow) and in int8 (full, its area by the size of that file)."""
+    figure = Figure(figsize=(8, 4.2), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for (name, each), colour in zip(figures.items(), COLOURS, strict=False):
+        slow, quick = each["pytorch"], each["int8"]
+        axes.plot([slow["ms"], quick["ms"]], [slow["f1"], quick["f1"]], color=colour, linewidth=1, alpha=0.5)
+        axes.scatter(slow["ms"], slow["f1"], 30, facecolor="white", edgecolor=colour, zorder=3)
+        axes.scatter(quick["ms"], quick["f1"], 20 + 12 * each["int8_mb"], color=colour, alpha=0.85, zorder=2)
+        text = f"{name}\nF1 {quick['f1']:.3f}, {quick['ms']:.2g} ms, {each['int8_mb']:.1f} MB"
+        label = axes.annotate(text, (quick["ms"], quick["f1"]), (0, -16), textcoords="offset points", color=colour)
+        label.set(fontsize=9, ha="center", va="top")
+    axes.set(xscale="log", xlabel="milliseconds for a sentence, one CPU thread", ylabel="F1 on BC2GM devel")
+    axes.margins(0.2, 0.25)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e4e4e4")
+    axes.set_axisbelow(True)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
+    parser.add_argument("--models", nargs="*", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    if args.models:
+        folders = dict(each.split("=", 1) for each in args.models)
+        write_json(FIGURES, measure(folders, args.data, args.rounds))
+    figures = json.loads(FIGURES.read_text(encoding="utf-8"))
+    rows = [
+        [f"{name}, {kind}", f"{each[kind]['ms']:.2f}", f"{each[kind]['f1']:.4f}", f"{each['int8_mb']:.1f}"]
+        for name, each in figures.items()
+        for kind in ("pytorch", "int8")
+    ]
+    print(format_table(["", "ms", "F1", "int8 MB"], rows))
+    draw(figures, FIGURES.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
