@@ -164,19 +164,6 @@ def score_cells(results: Mapping[str, float], prefix: str) -> list[str]:
     return [f1, _interval(results, f"{prefix}f1"), *others]
 
 
-def gains(corpus: str, results: Mapping[str, float]) -> list[str]:
-    """Sentences on how much the student's F1 is above that of the other models."""
-    found = []
-    for name, (_, model) in OTHERS.items():
-        difference = f"{corpus}_f1_above_{name}"
-        if difference in results:
-            low, high = results[f"{difference}_low"], results[f"{difference}_high"]
-            interval = f"{low:+.3f} to {high:+.3f} by a paired bootstrap"
-            chance = "; the difference may be chance" if low <= 0 <= high else ""
-            found.append(f"F1 above that of {model}: {results[difference]:+.4f} ({interval}{chance}).")
-    return found
-
-
 def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:
     """What the template is given for an evaluated corpus: `corpus`, `f1`, `teacher_f1`, `table` and `gains`."""
     others = {name: titles for name, titles in OTHERS.items() if f"{name}_{corpus}_f1" in results}
@@ -192,12 +179,20 @@ def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]
         for title, key in rows.items()
         if f"{corpus}_{key}f1" in results
     ]
+    gains = []
+    for name, (_, model) in others.items():
+        difference = f"{corpus}_f1_above_{name}"
+        if difference in results:
+            low, high = results[f"{difference}_low"], results[f"{difference}_high"]
+            interval = f"{low:+.3f} to {high:+.3f} by a paired bootstrap"
+            chance = "; the difference may be chance" if low <= 0 <= high else ""
+            gains.append(f"F1 above that of {model}: {results[difference]:+.4f} ({interval}{chance}).")
     return {
         "corpus": NAMES[corpus],
         "f1": _f1(results, f"{corpus}_f1"),
         "teacher_f1": _f1(results, f"teacher_{corpus}_f1"),
         "table": _table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
-        "gains": gains(corpus, results),
+        "gains": gains,
     }
 
 

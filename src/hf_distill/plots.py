@@ -50,10 +50,10 @@ def training_curve(log_history: Sequence[Mapping], loss: bool = True, f1: bool =
     """
     logs = {
         name: [(entry["step"], entry[key]) for entry in log_history if key in entry]
-        for key, name in (LOSSES | {"eval_f1": "F1"}).items()
+        for key, name in ((LOSSES if loss else {}) | ({"eval_f1": "F1"} if f1 else {})).items()
     }
-    scores = logs.pop("F1") if f1 else []
-    terms = {name: values for name, values in logs.items() if values and loss}
+    scores = logs.pop("F1", [])
+    terms = {name: values for name, values in logs.items() if values}
     if not terms and not scores:
         return None
     panels = bool(terms) + bool(scores)
@@ -111,21 +111,14 @@ def f1_against_latency(points: Mapping[str, Point]) -> Figure:
     return figure
 
 
-def f1_against_cost(points: Mapping[str, Point], cost: str) -> Figure:
-    """Draw many models, F1 with its 95 % interval against what `cost` names, each with a number that leads to its name
-    below.
-    """
-    lines = -(-len(points) // 2)
-    figure = Figure(figsize=(4, 2.9 + 0.17 * lines), dpi=DPI, layout="constrained")
+def f1_against_cost(points: Mapping[int, Point], cost: str) -> Figure:
+    """Draw models by number, which stands in their points, F1 with its 95 % interval against what `cost` names."""
+    figure = Figure(figsize=(4, 2.9), dpi=DPI, layout="constrained")
     axes = _cost_axes(figure, points, cost)
-    for number, (name, point) in enumerate(points.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        _draw_point(axes, point, colour, markersize=10, label=f"{number + 1}  {name}")
+    for number, point in points.items():
+        _draw_point(axes, point, COLOURS[(number - 1) % len(COLOURS)], markersize=10)
         place = (point.cost, point.f1)
-        axes.annotate(str(number + 1), place, color=PAPER, size=7, weight="bold", ha="center", va="center_baseline")
-    figure.legend(
-        loc="outside lower left", ncols=2, frameon=False, fontsize=8, labelcolor=TEXT, markerscale=0.6, handlelength=1
-    )
+        axes.annotate(str(number), place, color=PAPER, size=7, weight="bold", ha="center", va="center_baseline")
     return figure
 
 
@@ -142,7 +135,7 @@ def svg(figure: Figure, title: str) -> str:
     return f'<svg role="img" aria-label="{html.escape(title)}"{drawn[drawn.index("<svg") + 4 :]}'
 
 
-def _cost_axes(figure: Figure, points: Mapping[str, Point], cost: str) -> Axes:
+def _cost_axes(figure: Figure, points: Mapping[str, Point] | Mapping[int, Point], cost: str) -> Axes:
     axes = figure.subplots()
     _style(axes)
     axes.set(xlabel=cost, ylabel="F1, with 95 % interval")
@@ -159,9 +152,10 @@ def _cost_axes(figure: Figure, points: Mapping[str, Point], cost: str) -> Axes:
     return axes
 
 
-def _draw_point(axes: Axes, point: Point, colour: str, **style) -> None:
-    ends = None if point.low is None else [[point.f1 - point.low], [point.high - point.f1]]
-    axes.errorbar(point.cost, point.f1, ends, fmt="o", color=colour, linewidth=1.4, capsize=3, **style)
+def _draw_point(axes: Axes, point: Point, colour: str, markersize: float) -> None:
+    # A percentile interval of few sentences need not hold the value itself.
+    ends = None if point.low is None else [[max(0, point.f1 - point.low)], [max(0, point.high - point.f1)]]
+    axes.errorbar(point.cost, point.f1, ends, fmt="o", color=colour, markersize=markersize, linewidth=1.4, capsize=3)
 
 
 def _style(axes: Axes) -> None:

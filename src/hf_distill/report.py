@@ -9,7 +9,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from .card_tables import NAMES, SCORE_HEADER, gains, score_cells
+from .card_tables import NAMES, SCORE_HEADER, score_cells
 from .data import EVALUATED
 from .errors import KINDS, Mention, judge
 from .files import read_json, training_state, write_text
@@ -58,7 +58,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
     runs = [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
     models = _models(runs)
-    browsers = _browsers(runs)
+    browser, counts = _browse(runs)
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -70,11 +70,13 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         types=sorted({entity for run in runs for entity in _types(run.results)}),
         score_header=SCORE_HEADER,
         score_cells=score_cells,
-        gains=gains,
+        gain=_gain,
+        tiles=_tiles(models) if len(runs) == 1 else [],
         plots=_cost_plots(models),
         curves={run.name: _curves(run) for run in runs},
         kinds=KINDS,
-        browser=browsers,
+        browser=browser,
+        counts=counts,
     )
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     write_text(output, page)
@@ -148,8 +150,39 @@ def _weights(folder: Path) -> int | None:
     return sum(path.stat().st_size for path in folder.glob("model*.safetensors")) or None
 
 
+def _gain(scores: Mapping[str, float], corpus: str, other: str) -> tuple[str, str]:
+    """How much a student's F1 is above another model's, and between which bounds; empty where that is not known."""
+    above = f"{corpus}_f1_above_{other}"
+    if above not in scores:
+        return "", ""
+    return f"{scores[above]:+.4f}", f"{scores[f'{above}_low']:+.3f} to {scores[f'{above}_high']:+.3f}"
+
+
+def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
+    """What a single run comes to: titles, figures and what to say of them."""
+    named = {model.name: model for model in models}
+    student, teacher, int8 = named["student"], named.get("teacher", Model("", {})), named.get("student, int8")
+    corpus = "test" if "test_f1" in student.scores else "eval"
+    f1, interval, *_ = score_cells(student.scores, f"{corpus}_")
+    tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}")]
+    for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
+        gain, bounds = _gain(student.scores, corpus, other)
+        if gain:
+            chance = ", may be chance" if bounds[0] != bounds.split()[-1][0] else ""
+            tiles.append((title, gain, f"95 % interval {bounds}{chance}"))
+    if student.parameters:
+        ratio = teacher.parameters and f"the teacher has {teacher.parameters / student.parameters:,.3g} times as many"
+        tiles.append(("Parameters", f"{student.parameters / 1e6:,.3g} M", ratio or ""))
+    if student.latency:
+        ratio = teacher.latency and f"{teacher.latency / student.latency:,.3g} times as fast as the teacher"
+        tiles.append(("Median latency of a sentence", f"{student.latency:,.3g} ms", ratio or ""))
+    if int8:
+        tiles.append(("Weights in int8", f"{int8.bytes / 1e6:,.3g} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+    return tiles
+
+
 def _cost_plots(models: Sequence[Model]) -> list[str]:
-    """F1 against latency and against size, each where there are two models to compare."""
+    """F1 against latency and against size, each where there are two models to compare. Models are numbered from 1."""
     costs = {
         "median latency of a sentence, ms": lambda model: model.latency,
         "weights, MB": lambda model: model.bytes and model.bytes / 1e6,
@@ -157,12 +190,13 @@ def _cost_plots(models: Sequence[Model]) -> list[str]:
     plots = []
     for title, cost in costs.items():
         points = {
-            model.name: Point(cost(model), *(model.scores.get(f"eval_f1{end}") for end in ("", "_low", "_high")))
-            for model in models
+            number: Point(cost(model), *(model.scores.get(f"eval_f1{end}") for end in ("", "_low", "_high")))
+            for number, model in enumerate(models, 1)
             if cost(model)
         }
         if len(points) > 1:
-            plots.append(svg(f1_against_cost(points, title), f"F1 on the development data against {title}"))
+            names = ", ".join(f"{number} {models[number - 1].name}" for number in points)
+            plots.append(svg(f1_against_cost(points, title), f"F1 on the development data against {title}: {names}"))
     return plots
 
 
@@ -174,15 +208,17 @@ def _curves(run: Run) -> list[str]:
     return [svg(figure, title) for title, figure in figures.items() if figure]
 
 
-def _browsers(runs: Sequence[Run]) -> dict:
-    """What the error browser shows, for JSON.
+def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
+    """What the error browser shows, for JSON, and how the models err.
 
     Returns:
-        `texts`: sentences, a tab between words; `types` and `kinds`: names, which stand as numbers below; `runs`: for
-        each run that has predictions its `name`, `sentences` (how many there are), `counts` (of each model's gold and
-        found mentions by kind), and `rows`: number of the sentence, number of its text, gold, teacher's (None without
-        a teacher) and student's mentions. A mention is [first word, last word + 1, type, kind]; a gold one ends with
-        the student's kind and the teacher's.
+        First `texts`: sentences, a tab between words; `types` and `kinds`: names, which stand as numbers below; `runs`:
+        for each run that has predictions its `name`, `sentences` and `faulty` (how many there are, and how many in
+        which a model errs), and `rows`: number of the sentence, number of its text, gold, teacher's (None without a
+        teacher) and student's mentions. A mention is [first word, last word + 1, type, kind]; of a gold one the kind is
+        that by the student's mentions, then that by the teacher's.
+
+        Then by (run, model) how many mentions there are of each (`gold` or `found`, kind), on all sentences.
     """
     texts: dict[str, int] = {}
     types: dict[str, int] = {}
@@ -194,39 +230,38 @@ def _browsers(runs: Sequence[Run]) -> dict:
             for (entity, start, end), *own in zip(mentions, *judged, strict=True)
         ]
 
-    shown = []
+    shown, counts = [], {}
     for run in runs:
         path = run.folder / "predictions_eval.tsv"
         if not path.exists():
             continue
-        counts: dict[str, Counter] = {}
-        rows: list[tuple[bool, list]] = []
-        for number, (words, *columns) in enumerate(_read_predictions(path), 1):
-            gold, taught, found = ([] if column[0] == NO_TEACHER else spans(column) for column in columns)
-            has_teacher = columns[1][0] != NO_TEACHER
-            judged = {"teacher": judge(gold, taught)} if has_teacher else {}
-            judged["student"] = judge(gold, found)
-            for model, (own_gold, own_found) in judged.items():
-                count = counts.setdefault(model, Counter())
-                count.update(("gold", kind) for kind in own_gold)
-                count.update(("found", kind) for kind in own_found)
+        right, faulty = [], []
+        for number, (words, gold_tags, teacher_tags, student_tags) in enumerate(_read_predictions(path), 1):
+            gold, found = spans(gold_tags), spans(student_tags)
+            judged = {"student": judge(gold, found)}
+            taught = None
+            if teacher_tags[0] != NO_TEACHER:
+                taught = spans(teacher_tags)
+                judged["teacher"] = judge(gold, taught)
+            for model, (by_gold, by_found) in judged.items():
+                count = counts.setdefault((run.name, model), Counter())
+                count.update(("gold", kind) for kind in by_gold)
+                count.update(("found", kind) for kind in by_found)
             row = [
                 number,
                 "\t".join(words),
-                pack(gold, *(judged[model][0] for model in reversed(judged))),
-                pack(taught, judged["teacher"][1]) if has_teacher else None,
+                pack(gold, *(by_gold for by_gold, _ in judged.values())),
+                None if taught is None else pack(taught, judged["teacher"][1]),
                 pack(found, judged["student"][1]),
             ]
-            faulty = any(kind != "right" for sides in judged.values() for side in sides for kind in side)
-            rows.append((faulty, row))
-        # Sentences with an error first, where not all can be shown.
-        kept = sorted(rows, key=lambda row: not row[0])[:MOST_SENTENCES]
-        kept = sorted((row for _, row in kept), key=lambda row: row[0])
-        for row in kept:
+            errs = any(kind != "right" for sides in judged.values() for side in sides for kind in side)
+            (faulty if errs else right).append(row)
+        rows = sorted([*faulty, *right][:MOST_SENTENCES])
+        for row in rows:
             row[1] = texts.setdefault(row[1], len(texts))
-        faulty = sum(fault for fault, _ in rows)
-        shown.append({"name": run.name, "sentences": len(rows), "faulty": faulty, "counts": counts, "rows": kept})
-    return {"texts": list(texts), "types": list(types), "kinds": list(KINDS), "runs": shown}
+        sentences = len(faulty) + len(right)
+        shown.append({"name": run.name, "sentences": sentences, "faulty": len(faulty), "rows": rows})
+    return {"texts": list(texts), "types": list(types), "kinds": list(KINDS), "runs": shown}, counts
 
 
 def _read_predictions(path: Path) -> Iterator[tuple[tuple[str, ...], ...]]:
