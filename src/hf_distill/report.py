@@ -168,8 +168,8 @@ def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
     for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
         gain, bounds = _gain(student.scores, corpus, other)
         if gain:
-            chance = ", may be chance" if bounds[0] != bounds.split()[-1][0] else ""
-            tiles.append((title, gain, f"95 % interval {bounds}{chance}"))
+            low, high = (student.scores[f"{corpus}_f1_above_{other}_{end}"] for end in ("low", "high"))
+            tiles.append((title, gain, f"95 % interval {bounds}{', may be chance' if low <= 0 <= high else ''}"))
     if student.parameters:
         ratio = teacher.parameters and f"the teacher has {teacher.parameters / student.parameters:,.3g} times as many"
         tiles.append(("Parameters", f"{student.parameters / 1e6:,.3g} M", ratio or ""))
