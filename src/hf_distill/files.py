@@ -1,4 +1,4 @@
-"""Files that are whole as soon as they are there, and tables."""
+"""Files that are whole as soon as they are there, those that a run leaves, and tables."""
 
 import json
 import os

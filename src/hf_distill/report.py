@@ -40,7 +40,7 @@ class Model:
     name: str
     scores: dict
     parameters: int | None = None
-    bytes: int | None = None  # of the weights
+    weights: int | None = None  # in bytes
     latency: float | None = None  # median of a sentence, in milliseconds
 
 
@@ -123,11 +123,16 @@ def _models(runs: Sequence[Run]) -> list[Model]:
     for run in runs:
         name = run.name if len(runs) > 1 else "student"
         if "baseline_eval_f1" in run.results:
-            weights = _weights(run.folder / "baseline")
-            models.append(Model(f"{name}, labels alone", _scores(run.results, "baseline_"), bytes=weights))
+            models.append(
+                Model(
+                    f"{name}, labels alone",
+                    _scores(run.results, "baseline_"),
+                    weights=_weights(run.folder / "baseline"),
+                )
+            )
         measured = {"parameters": run.results.get("parameters")} | run.benchmark.get("student", {})
         student = _model(name, run.results, measured)
-        student.bytes = _weights(run.folder) or student.bytes
+        student.weights = _weights(run.folder) or student.weights
         models.append(student)
         if "int8_f1" in run.results:
             scores = {"eval_f1": run.results["int8_f1"]}
@@ -177,7 +182,7 @@ def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
         ratio = teacher.latency and f"{teacher.latency / student.latency:,.3g} times as fast as the teacher"
         tiles.append(("Median latency of a sentence", f"{student.latency:,.3g} ms", ratio or ""))
     if int8:
-        tiles.append(("Weights in int8", f"{int8.bytes / 1e6:,.3g} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+        tiles.append(("Weights in int8", f"{int8.weights / 1e6:,.3g} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
     return tiles
 
 
@@ -185,7 +190,7 @@ def _cost_plots(models: Sequence[Model]) -> list[str]:
     """F1 against latency and against size, each where there are two models to compare. Models are numbered from 1."""
     costs = {
         "median latency of a sentence, ms": lambda model: model.latency,
-        "weights, MB": lambda model: model.bytes and model.bytes / 1e6,
+        "weights, MB": lambda model: model.weights and model.weights / 1e6,
     }
     plots = []
     for title, cost in costs.items():
