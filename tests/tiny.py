@@ -152,18 +152,19 @@ def teacher(tokenizer=None, **kwargs) -> Teacher:
     return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
 
 
-def save_student(folder: Path, kind: str = "bilstm") -> Path:
+def save_student(folder: Path, kind: str = "bilstm", tags: list[str] = TAGS, pattern: str | None = None) -> Path:
     """A random student (of the kind bilstm or bert), with its ONNX files, that finds something nearly everywhere."""
     tokenizer = wordpiece()
     if kind == "bert":
-        model = bert(tokenizer, seed=3)
-        for name, value in label_config(TAGS).items():
+        model = bert(tokenizer, tags, seed=3)
+        for name, value in label_config(tags).items():
             setattr(model.config, name, value)
     else:
         torch.manual_seed(3)
-        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(TAGS))
+        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tags))
         model = BiLSTMForTokenClassification(config)
         torch.nn.init.normal_(model.classifier.weight, std=3)
+    model.config.word_pattern = pattern
     save_model(model, tokenizer, folder)
     write_onnx(model.eval(), folder / "onnx")
     return folder
