@@ -285,6 +285,7 @@ def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
 def test_time_is_measured_side_by_side(here, capsys):
     command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
     assert main([*command, "--measure_time", "1"]) == 0
+    assert "F1 and what it costs" in Path("out/report.html").read_text()
     report = json.loads(Path("out/benchmark.json").read_text())
     assert report["device"] == "cpu" and report["dtype"] == "float32" and report["threads"] >= 1
     model = AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True)

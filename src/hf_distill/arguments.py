@@ -389,3 +389,11 @@ class PredictionArguments:
         choices=["auto", "int8", "onnx", "pytorch"],
     )
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
+
+
+@dataclass
+class ReportArguments:
+    """What `report` can be told."""
+
+    folders: list[str] = field(metadata={"help": "Output folders of runs; the words that follow report."})
+    output: str = _option("report.html", "The page to write.")

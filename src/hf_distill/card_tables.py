@@ -1,4 +1,4 @@
-"""What a model card says of a run, in Markdown: names, tables and sentences out of what was measured."""
+"""What a model card or a report says of a run: names, tables (Markdown) and sentences out of what was measured."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +24,8 @@ OTHERS = {
     "teacher": ("F1 of the teacher", "the teacher"),
     "baseline": ("F1 with labels alone", "the same student, trained on labels alone"),
 }
+SCORES = ("f1", "precision", "recall", "f1_argmax", "token_f1")
+SCORE_HEADER = ("F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1")
 
 
 def on_hub(name: str | None) -> bool:
@@ -95,7 +97,7 @@ def recipe_table(
 
     Args:
         config: the student's `config.json`.
-        state: `trainer_state.json`; empty where that is missing.
+        state: the trainer's state; empty where that is missing.
     """
     sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
     sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
@@ -142,12 +144,24 @@ def _loss(args: DistillationArguments) -> str:
     return " + ".join(name if weight == 1 else f"{weight:g} × {name}" for weight, name in terms if weight)
 
 
+def _interval(results: Mapping[str, float], name: str) -> str:
+    return f"{results[f'{name}_low']:.3f} to {results[f'{name}_high']:.3f}" if f"{name}_low" in results else ""
+
+
 def _f1(results: Mapping[str, float], name: str) -> str:
     """`0.8058 (0.791 to 0.820)`; empty where it was not measured."""
     if name not in results:
         return ""
-    interval = f" ({results[f'{name}_low']:.3f} to {results[f'{name}_high']:.3f})" if f"{name}_low" in results else ""
-    return f"{results[name]:.4f}{interval}"
+    interval = _interval(results, name)
+    return f"{results[name]:.4f}{f' ({interval})' if interval else ''}"
+
+
+def score_cells(results: Mapping[str, float], prefix: str) -> list[str]:
+    """The cells below `SCORE_HEADER` of the scores that begin with `prefix` (`teacher_eval_`, `test_GENE_`, ...), empty
+    where something was not measured.
+    """
+    f1, *others = (format(results[f"{prefix}{name}"], ".4f") if f"{prefix}{name}" in results else "" for name in SCORES)
+    return [f1, _interval(results, f"{prefix}f1"), *others]
 
 
 def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:

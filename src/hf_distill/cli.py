@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from .labels import UserError
-from .parsing import parse_arguments, parse_prediction
+from .parsing import parse_arguments, parse_prediction, parse_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +16,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .prediction import predict
 
             predict(arguments)
+            return 0
+        if argv and argv[0] == "report":
+            report = parse_report(argv[1:])
+            from .report import write_report
+
+            write_report(report.folders, report.output)
+            print(f"Report: {report.output}")
             return 0
         arguments = parse_arguments(argv)
         from .run import run  # takes seconds to import, for which neither --help nor a mistyped flag should wait

@@ -1,6 +1,5 @@
 """The end of a run: scores of teacher and student, and what is left in the output folder."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from .benchmark import measure
 from .data import EVALUATED
 from .encoding import encode_dataset, join_windows, word_pieces
 from .export import save_model
-from .files import write_columns, write_json
+from .files import read_json, write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score
 from .onnx_export import export_onnx
@@ -136,7 +135,7 @@ def export_student(
     devel = corpora["eval"]
     report = export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
     path = folder / "all_results.json"
-    write_json(path, dict(sorted((json.loads(path.read_text(encoding="utf-8")) | report).items())))
+    write_json(path, dict(sorted((read_json(path) | report).items())))
     return report
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from .data import sentence_keys
-from .files import write_json
+from .files import read_json, write_json
 from .labels import UserError
 
 JOB_NAME = "job.json"
@@ -65,7 +65,7 @@ def claim_folder(folder: str | Path, job: Mapping) -> None:
         folder.glob("checkpoint-*")
     )
     if begun and path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
+        earlier = read_json(path)
         different = [name for name in sorted({*earlier, *job}) if earlier.get(name) != job.get(name)]
         if different:
             changes = "; ".join(f"{name}: {earlier.get(name)} there, {job.get(name)} now" for name in different[:5])

@@ -21,6 +21,7 @@ from .card_tables import (
     teachers_used,
 )
 from .data import EVALUATED
+from .files import read_json, training_state
 from .labels import UserError, entity_types
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 from .plots import Point, f1_against_latency, training_curve
@@ -43,13 +44,14 @@ def write_card(
     """Write `README.md` and its pictures into the folder of a finished run.
 
     Beside the arguments it reads what the run has left there: `config.json`, the weights' sizes, and, where they are,
-    `trainer_state.json`, `benchmark.json` and `onnx`. A model, file or dataset that lies on this machine is named by
+    the trainer's state, `benchmark.json` and `onnx`. A model, file or dataset that lies on this machine is named by
     the last part of its path alone.
 
     Raises:
         UserError: the user's template cannot be filled in.
     """
-    config, benchmark, state = (_read(folder / f"{name}.json") for name in ("config", "benchmark", "trainer_state"))
+    config, benchmark = (read_json(folder / f"{name}.json") for name in ("config", "benchmark"))
+    state = training_state(folder)
     model_id = args.hub_model_id or folder.resolve().name
     teachers = teachers_used(model_args, args)
     examples = args.widget_examples or _examples(corpora["eval"])
@@ -99,10 +101,6 @@ def write_card(
     card.save(folder / "README.md")
 
 
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def _examples(devel: Dataset) -> list[str]:
     """A few sentences with a mention, neither long nor a fragment."""
     found = {" ".join(row["tokens"]): len(row["tokens"]) for row in devel if any(tag != "O" for tag in row["tags"])}
@@ -131,7 +129,11 @@ def _eval_results(data_args: DataArguments, results: Mapping[str, float]) -> lis
 def _draw_curve(folder: Path, state: Mapping) -> str:
     """The picture's name; empty where there is nothing to draw."""
     name = "training_curve.png"
-    return name if training_curve(state.get("log_history", []), folder / name) else ""
+    figure = training_curve(state.get("log_history", []))
+    if figure is None:
+        return ""
+    figure.savefig(folder / name)
+    return name
 
 
 def _draw_latency(folder: Path, benchmark: Mapping, results: Mapping[str, float]) -> str:
@@ -146,5 +148,5 @@ def _draw_latency(folder: Path, benchmark: Mapping, results: Mapping[str, float]
     }
     if len(points) < 2:
         return ""
-    f1_against_latency(points, folder / name)
+    f1_against_latency(points).savefig(folder / name)
     return name

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import DataArguments, DistillationArguments, ModelArguments, PredictionArguments
+from .arguments import DataArguments, DistillationArguments, ModelArguments, PredictionArguments, ReportArguments
 from .labels import UserError
 
 # The reference's names for what transformers calls otherwise.
@@ -34,7 +34,9 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     """
     parser = _Parser([ModelArguments, DataArguments, DistillationArguments], prog="run_distill.py", allow_abbrev=False)
     parser.usage = (
-        "%(prog)s [CONFIG.yaml] [--flag value ...]\n       %(prog)s predict MODEL --input FILES --output FILE"
+        "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
+        "       %(prog)s predict MODEL --input FILES --output FILE\n"
+        "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]"
     )
     known = _known(parser)
     arguments = list(argv)
@@ -55,6 +57,21 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
+    [parsed] = _parse(parser, _translate(arguments, _known(parser)))
+    return parsed
+
+
+def parse_report(argv: Sequence[str]) -> ReportArguments:
+    """Parse `FOLDER [FOLDER ...] [--output FILE]`, what stands after `report`.
+
+    Raises:
+        UserError: an unknown flag (with the nearest known one), or no folder.
+    """
+    parser = _Parser(ReportArguments, prog="run_distill.py report", allow_abbrev=False)
+    parser.usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
+    arguments = list(argv)
+    if arguments and not arguments[0].startswith("-"):
+        arguments.insert(0, "--folders")
     [parsed] = _parse(parser, _translate(arguments, _known(parser)))
     return parsed
 

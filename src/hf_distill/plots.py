@@ -1,9 +1,12 @@
-"""The pictures of a model card: how a student learnt, and what it gives for its time."""
+"""The pictures of a model card and of a report: how a student learnt, and what it gives for its time and size."""
 
+import html
+import io
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -12,7 +15,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 DPI = 150
 COLOURS = ("#1f5a8c", "#c8702a", "#4b8b57", "#8a5a9e", "#7a7a7a")
-TEXT, GRID = "#333333", "#e4e4e4"
+TEXT, AXIS, GRID, PAPER = "#333333", "#999999", "#e4e4e4", "#ffffff"
+# A page that shows the pictures in the dark sets these CSS variables.
+VARIABLES = {colour: f"series-{number}" for number, colour in enumerate(COLOURS, 1)}
+VARIABLES |= {TEXT: "ink", AXIS: "axis", GRID: "line", PAPER: "paper"}
 LOSSES = {
     "logit_loss": "logits",
     "hard_loss": "labels",
@@ -23,32 +29,33 @@ LOSSES = {
 
 
 class Point(NamedTuple):
-    """A model's median latency in milliseconds, and its F1 with the ends of its interval."""
+    """What a model costs (milliseconds, say), and its F1 with the ends of its interval, where that is known."""
 
-    latency: float
+    cost: float
     f1: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
-def training_curve(log_history: Sequence[Mapping], path: Path) -> bool:
-    """Draw the loss terms and the F1 on the development data by training step.
+def training_curve(log_history: Sequence[Mapping], loss: bool = True, f1: bool = True) -> Figure | None:
+    """Draw the loss terms and the F1 on the development data by training step, or one of the two.
 
     Args:
         log_history: that of `trainer_state.json`.
-        path: the PNG file.
+        loss: whether to draw the loss terms.
+        f1: whether to draw the F1.
 
     Returns:
-        Whether there was anything to draw; where not, there is no file.
+        None where there is nothing to draw.
     """
     logs = {
         name: [(entry["step"], entry[key]) for entry in log_history if key in entry]
-        for key, name in (LOSSES | {"eval_f1": "F1"}).items()
+        for key, name in ((LOSSES if loss else {}) | ({"eval_f1": "F1"} if f1 else {})).items()
     }
-    scores = logs.pop("F1")
+    scores = logs.pop("F1", [])
     terms = {name: values for name, values in logs.items() if values}
     if not terms and not scores:
-        return False
+        return None
     panels = bool(terms) + bool(scores)
     figure = Figure(figsize=(4 * panels, 2.9), dpi=DPI, layout="constrained")
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
@@ -62,8 +69,7 @@ def training_curve(log_history: Sequence[Mapping], path: Path) -> bool:
         _draw_losses(axes[0], terms)
     if scores:
         _draw_scores(axes[-1], scores)
-    figure.savefig(path)
-    return True
+    return figure
 
 
 def _draw_losses(panel: Axes, terms: Mapping[str, Sequence[tuple[int, float]]]) -> None:
@@ -91,35 +97,70 @@ def _draw_scores(panel: Axes, scores: Sequence[tuple[int, float]]) -> None:
     _name(panel, f"best: {best:.4f}", (step, best), (0, 10), COLOURS[1], "left" if right else "right")
 
 
-def f1_against_latency(points: Mapping[str, Point], path: Path) -> None:
-    """Draw models by name, F1 with its 95 % interval against latency, as a PNG file."""
+def f1_against_latency(points: Mapping[str, Point]) -> Figure:
+    """Draw models by name, F1 with its 95 % interval against latency in milliseconds."""
     figure = Figure(figsize=(6, 3.2), dpi=DPI, layout="constrained")
+    axes = _cost_axes(figure, points, "median latency of a sentence, ms")
+    fastest = min(point.cost for point in points.values())
+    for (name, point), colour in zip(points.items(), COLOURS, strict=False):
+        _draw_point(axes, point, colour, markersize=7)
+        # The fastest model's name stands to its left, where no other model can be.
+        offset, side = ((-9, 0), "right") if point.cost == fastest else ((9, 0), "left")
+        text = f"{name}\n{point.f1:.4f}\n{point.cost:,.3g} ms"
+        _name(axes, text, (point.cost, point.f1), offset, colour, side)
+    return figure
+
+
+def f1_against_cost(points: Mapping[int, Point], cost: str) -> Figure:
+    """Draw models by number, which stands in their points, F1 with its 95 % interval against what `cost` names."""
+    figure = Figure(figsize=(4, 2.9), dpi=DPI, layout="constrained")
+    axes = _cost_axes(figure, points, cost)
+    for number, point in points.items():
+        _draw_point(axes, point, COLOURS[(number - 1) % len(COLOURS)], markersize=10)
+        place = (point.cost, point.f1)
+        axes.annotate(str(number), place, color=PAPER, size=7, weight="bold", ha="center", va="center_baseline")
+    return figure
+
+
+def svg(figure: Figure, title: str) -> str:
+    """A figure as an SVG element for an HTML page, the same each time, in the page's colours where it sets them."""
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(file, format="svg", transparent=True)
+    drawn = file.getvalue()
+    # Two figures on a page would share the names of their parts; nothing refers to these.
+    drawn = re.sub(r'<metadata>.*?</metadata>| id="[\w.]+_\d+"| xmlns(:xlink)?="[^"]*"', "", drawn, flags=re.DOTALL)
+    for colour, variable in VARIABLES.items():
+        drawn = drawn.replace(colour, f"var(--{variable}, {colour})")
+    return f'<svg role="img" aria-label="{html.escape(title)}"{drawn[drawn.index("<svg") + 4 :]}'
+
+
+def _cost_axes(figure: Figure, points: Mapping[str, Point] | Mapping[int, Point], cost: str) -> Axes:
     axes = figure.subplots()
     _style(axes)
-    axes.set(xlabel="median latency of a sentence, ms", ylabel="F1, with 95 % interval")
-    latencies = [point.latency for point in points.values()]
-    fastest, slowest = min(latencies), max(latencies)
-    if slowest > 4 * fastest:
+    axes.set(xlabel=cost, ylabel="F1, with 95 % interval")
+    axes.margins(y=0.15)
+    costs = [point.cost for point in points.values()]
+    least, most = min(costs), max(costs)
+    if most > 4 * least:
         axes.set_xscale("log")
-        margin = (slowest / fastest) ** 0.25
-        axes.set_xlim(fastest / margin, slowest * margin)
+        margin = (most / least) ** 0.25
+        axes.set_xlim(least / margin, most * margin)
         _plain_log(axes.xaxis)
     else:
-        axes.set_xlim(0, 1.25 * slowest)
-    for (name, point), colour in zip(points.items(), COLOURS, strict=False):
-        ends = [[point.f1 - point.low], [point.high - point.f1]]
-        axes.errorbar(point.latency, point.f1, ends, fmt="o", color=colour, markersize=7, linewidth=1.4, capsize=3)
-        # The fastest model's name stands to its left, where no other model can be.
-        offset, side = ((-9, 0), "right") if point.latency == fastest else ((9, 0), "left")
-        text = f"{name}\n{point.f1:.4f}\n{point.latency:,.3g} ms"
-        _name(axes, text, (point.latency, point.f1), offset, colour, side)
-    axes.margins(y=0.15)
-    figure.savefig(path)
+        axes.set_xlim(0, 1.25 * most)
+    return axes
+
+
+def _draw_point(axes: Axes, point: Point, colour: str, markersize: float) -> None:
+    # A percentile interval of few sentences need not hold the value itself.
+    ends = None if point.low is None else [[max(0, point.f1 - point.low)], [max(0, point.high - point.f1)]]
+    axes.errorbar(point.cost, point.f1, ends, fmt="o", color=colour, markersize=markersize, linewidth=1.4, capsize=3)
 
 
 def _style(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.spines[["left", "bottom"]].set_color(AXIS)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=TEXT, labelsize=8)
@@ -140,4 +181,4 @@ def _name(
 ) -> None:
     """Write beside a point, `offset` points away from it."""
     written = axes.annotate(text, place, offset, textcoords="offset points", color=colour, ha=side, va="center")
-    written.set(fontsize=9, path_effects=[withStroke(linewidth=3, foreground="white")])
+    written.set(fontsize=9, path_effects=[withStroke(linewidth=3, foreground=PAPER)])

@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from .arguments import LEARNING_RATES, DataArguments, DistillationArguments, ModelArguments
 from .benchmark import benchmark_table
+from .card_tables import SCORE_HEADER, score_cells
 from .corpora import load_corpora, training_text, write_augmented
 from .data import EVALUATED, describe, known_types, mention_counts, word_count
 from .evaluation import compare, evaluate_student, evaluate_teachers, export_student, measure_time, save_results
@@ -24,6 +25,7 @@ from .labels import UserError, make_tags
 from .model_card import write_card
 from .onnx_export import check_onnx_installed
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME
+from .report import write_report
 from .signals import SignalStore
 from .stages import (
     load_encoder,
@@ -110,7 +112,7 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
         "train_mentions": sum(mention_counts(text).values()),
     }
     save_results(trainer, corpora, results, predictions, teacher_predictions)
-    table = result_table(results, corpora, args)
+    table = result_table(results, args)
     tell(table)
     if args.report_to:
         trainer.log(results | {"results": textwrap.indent(table, "    ")})  # indented, Markdown leaves a table alone
@@ -127,7 +129,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     if PartialState().is_main_process:
         write_run(Path(args.output_dir) / "run.yaml", [model_args, data_args, args])
         write_card(Path(args.output_dir), model_args, data_args, args, corpora, tags, results)
-    tell(f"Student, results and predictions: {args.output_dir}")
+        write_report([args.output_dir], Path(args.output_dir) / "report.html")
+    tell(f"Student, results and predictions: {args.output_dir} (to look at: report.html)")
     if args.push_to_hub:
         published = trainer.push_to_hub("The student, its results and how it was made")
         if published:
@@ -207,18 +210,14 @@ def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: Distillati
     return "\n".join([*lines, f"stored signals: {stores['eval'][0].folder.parent}"])
 
 
-def result_table(results: Mapping[str, float], corpora: Mapping[str, Dataset], args: DistillationArguments) -> str:
+def result_table(results: Mapping[str, float], args: DistillationArguments) -> str:
     """The scores of teacher, baseline and student, on each evaluated corpus."""
     name = "student, distilled" if args.distillation else "student, labels alone"
     models = {"teacher_": "teacher", "baseline_": "student, labels alone", "": name}
-    columns = ("f1", "precision", "recall", "f1_argmax", "token_f1")
-    rows = []
-    for corpus in EVALUATED:
-        for prefix, model in models.items():
-            scores = {key: results.get(f"{prefix}{corpus}_{key}") for key in (*columns, "f1_low", "f1_high")}
-            if scores["f1"] is not None:
-                interval = f"{scores['f1_low']:.3f} to {scores['f1_high']:.3f}"
-                f1, *others = (f"{scores[column]:.4f}" for column in columns)
-                rows.append([f"{model} ({corpus})", f1, interval, *others])
-    header = ["", "F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1"]
-    return "\n" + format_table(header, rows) + "\n"
+    rows = [
+        [f"{model} ({corpus})", *score_cells(results, f"{prefix}{corpus}_")]
+        for corpus in EVALUATED
+        for prefix, model in models.items()
+        if f"{prefix}{corpus}_f1" in results
+    ]
+    return "\n" + format_table(["", *SCORE_HEADER], rows) + "\n"

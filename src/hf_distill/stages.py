@@ -24,7 +24,7 @@ from .corpora import training_text
 from .data import EVALUATED
 from .encoding import encode_dataset
 from .export import save_model
-from .files import write_json
+from .files import last_whole_checkpoint, write_json
 from .job import claim_folder, describe_job
 from .labels import UserError, detect_scheme, entity_types, model_tags
 from .loading import finding, model_digest, resolve_model
@@ -204,18 +204,13 @@ def _train(
         callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
     )
     if training:
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or last_whole_checkpoint(folder))
+        whole = last_whole_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (str(whole) if whole else None))
         trainer.save_state()
     elif finished:
         # The job ran to its end before: its student is there.
         trainer.student.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
     return trainer
-
-
-def last_whole_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that was written to its end (Trainer writes its state last)."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def load_student_tokenizer(
