@@ -37,7 +37,7 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
     torch.set_num_threads(1)
     devel = load(data, "devel")
     sentences = devel["tokens"][:]
-    sample = sentences[:: len(sentences) // SAMPLE][:SAMPLE]
+    sample = sentences[:: max(1, len(sentences) // SAMPLE)][:SAMPLE]
     figures: dict[str, dict] = {}
     calls = {}
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
@@ -75,7 +75,8 @@ def draw(figures: dict[str, dict], path: Path) -> None:
     """F1 against latency: each model in PyTorch (hollow) and in int8 (full, its area by the size of that file)."""
     figure = Figure(figsize=(8, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for (name, each), colour in zip(figures.items(), COLOURS, strict=False):
+    for number, (name, each) in enumerate(figures.items()):
+        colour = COLOURS[number % len(COLOURS)]
         slow, quick = each["pytorch"], each["int8"]
         axes.plot([slow["ms"], quick["ms"]], [slow["f1"], quick["f1"]], color=colour, linewidth=1, alpha=0.5)
         axes.scatter(slow["ms"], slow["f1"], 30, facecolor="white", edgecolor=colour, zorder=3)

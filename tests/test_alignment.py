@@ -5,6 +5,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoTokenizer
 
+from hf_distill import alignment
 from hf_distill.alignment import (
     load_tokenizer,
     make_windows,
@@ -60,6 +61,19 @@ def test_words_seen_before_are_cut_as_in_their_sentence(tokenizer):
             encoded = tokenizer(words, is_split_into_words=True, add_special_tokens=False)
             assert ids == encoded["input_ids"]
             assert starts == [encoded.word_to_tokens(word).start for word in range(len(words))]
+
+
+def test_a_call_does_not_walk_through_the_words_seen_before(tokenizer):
+    class Pieces(dict):
+        def __iter__(self):
+            raise AssertionError("walked through")
+
+        keys = items = values = __iter__
+
+    list(subwords(tokenizer, [["the"]]))
+    size, pieces = alignment._PIECES[tokenizer]
+    alignment._PIECES[tokenizer] = size, Pieces(pieces)
+    assert list(subwords(tokenizer, [["the"]]))
 
 
 def test_tokens_added_later_count(tokenizer):

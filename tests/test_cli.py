@@ -203,6 +203,12 @@ def test_leaked_sentences_are_reported_and_dropped(here, caplog, capsys):
     assert "also stand in devel or test data (dropped)" in caplog.text
     kept = int(capsys.readouterr().out.split("train: ")[1].split(" sentences")[0])
     assert kept <= 300
+    leaked = [block.replace("GENE", "CELL") for block in Path("val.tsv").read_text().split("\n\n") if "GENE" in block]
+    Path("val2.tsv").write_text(leaked[0] + "\n")
+    Path("leaky.tsv").write_text(Path("val.tsv").read_text() + "\n" + leaked[0] + "\n")
+    command += ["--path_to_val", "val2.tsv", "--output_dir", "out2"]
+    assert main([*command, "--drop_leaked", "1"]) == 2
+    assert "leaves no training sentence with CELL" in capsys.readouterr().err
 
 
 def test_an_iob2_student_of_an_iobes_teacher(here):

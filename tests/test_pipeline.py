@@ -8,7 +8,7 @@ import tiny
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from hf_distill.labels import find_invalid
-from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN, choose_pattern, split_words
+from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN, choose_pattern, share_whole, split_words
 
 TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  \n ", "Δp53 – the naïve 🧬 cells of p53\u0301x 癌 p53"]
 
@@ -30,12 +30,22 @@ def find(folder):
         ("O'Brien's U.S. 3,000", "O ' Brien ' s U . S . 3 , 000", "O'Brien's U.S . 3,000"),
         ("naïve nai\u0308ve α-actin_2", "naïve nai\u0308ve α - actin _ 2", "naïve nai\u0308ve α-actin_2"),
         ("癌の🧬\u200d", "癌の 🧬 \u200d", "癌の 🧬 \u200d"),
+        ("हिन्दी-अमेरिका।", "हिन्दी - अमेरिका ।", "हिन्दी-अमेरिका ।"),
+        ("محمَّد، น้ำ", "محمَّد ، น้ำ", "محمَّد ، น้ำ"),
         (" \n\t ", "", ""),
     ],
 )
 def test_words_by_hand(text, apart, within):
     for pattern, words in ((PUNCTUATION_APART, apart), (PUNCTUATION_WITHIN, within)):
         assert [text[start:end] for start, end in split_words(text, pattern)] == words.split(" ") * bool(words)
+
+
+@pytest.mark.parametrize("pattern", [PUNCTUATION_APART, PUNCTUATION_WITHIN])
+def test_words_of_many_accents_take_no_longer(pattern):
+    """Steps that double with each accent would never come to an end."""
+    text = "a" + "\u0300b\u0301" * 5000 + "-"
+    assert [end for _, end in split_words(text, pattern)] == [len(text) - 1, len(text)]
+    assert share_whole([[text]], pattern) == 0
 
 
 def test_the_pattern_is_that_of_the_corpus():

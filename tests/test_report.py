@@ -92,6 +92,21 @@ def test_mentions_are_counted_by_kind(tmp_path):
     assert "student 3 1 1 2 3 1 2 1 teacher 5 0 1 1 5 0 1 1" in text_of(page_of(tmp_path / "run"))
 
 
+def test_a_student_that_was_only_evaluated_was_not_trained(tmp_path):
+    folder = make_run(tmp_path / "run")
+    assert "trained on 30 sentences" in page_of(folder)
+    (folder / "run.yaml").write_text("do_train: false\nlr_scheduler_kwargs: {num_cycles: 2}\n")
+    page = page_of(folder)
+    assert "trained on" not in page and "lr_scheduler_kwargs {&#39;num_cycles&#39;: 2}" in text_of(page)
+
+
+def test_scores_on_different_data_are_told_apart(tmp_path):
+    same = make_run(tmp_path / "a", job={"eval data": "x", "test data": "t"})
+    other = make_run(tmp_path / "b", job={"eval data": "y", "test data": "t"})
+    assert "These runs have different development data: their scores" in text_of(page_of(same, other))
+    assert "These runs have different" not in text_of(page_of(same, make_run(tmp_path / "c")))
+
+
 def test_the_numbers_of_a_run(tmp_path):
     int8 = {"int8_f1": 0.6987, "int8_bytes": 2_345_678}
     folder = make_run(tmp_path / "run", all_results=EVERYTHING | int8, benchmark=BENCHMARK, trainer_state=STATE)

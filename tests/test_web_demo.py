@@ -95,11 +95,19 @@ def test_what_is_typed_is_marked_and_listed(tmp_path, built):
 
 def test_nothing_is_asked_for_elsewhere(tmp_path, built):
     """Neither the page nor its worker could, if it wanted to."""
-    with web.open_demo(built, tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART)) as demo:
+    student = tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART)
+
+    def ask(demo, place):
         elsewhere = demo.page.url.replace("127.0.0.1", "localhost")
-        ask = f"fetch('{elsewhere}', {{ mode: 'no-cors' }}).then(() => 'answered', () => 'refused')"
+        return place.evaluate(
+            f"fetch('{elsewhere}', {{ mode: 'no-cors' }}).then(() => 'answered', () => 'refused')",
+        )
+
+    with web.open_demo(built, student) as demo:
         [worker] = demo.page.workers
-        assert demo.page.evaluate(ask) == worker.evaluate(ask) == "refused"
+        assert ask(demo, demo.page) == ask(demo, worker) == "refused"
+    with web.open_demo(built, student, bypass_csp=True) as demo:
+        assert ask(demo, demo.page) == "answered", "but for the page's policy"
 
 
 def test_a_missing_student_is_reported_in_words(tmp_path, built):

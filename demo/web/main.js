@@ -69,6 +69,7 @@ function show({ mentions, milliseconds }) {
   asked = null;
   if (stale) return ask();
   mark(mentions);
+  at("status").textContent = "";
   const found = mentions.map(({ type, start, end, score }) => {
     const sure = element("span", score.toFixed(2));
     sure.className = "score";
@@ -109,7 +110,10 @@ const worker = new Worker(URL.createObjectURL(new Blob([source], { type: "text/j
 });
 worker.onerror = () => fail("The worker could not be started: this page needs a browser of 2024 or later.");
 worker.onmessage = ({ data }) => {
-  if (data.error) fail(data.error);
+  if (data.error) {
+    asked = null;
+    fail(data.error);
+  }
   else if (data.mentions) show(data);
   else start(data);
 };

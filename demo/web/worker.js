@@ -7,7 +7,7 @@ const LONGEST_WINDOW = 512;
 const WORD = "\\p{L}\\p{N}_";
 const BLANK = "\\t-\\r\\x1c-\\x20\\x85\\p{Z}";
 const CLASSES = { "\\w": `[${WORD}]`, "\\W": `[^${WORD}]`, "\\s": `[${BLANK}]`, "\\S": `[^${BLANK}]` };
-const PUNCTUATION_APART = "[^\\W_]+(?:[\\u0300-\\u036f]+[^\\W_]*)*|\\S"; // of students without a `word_pattern`
+const PUNCTUATION_APART = "[^\\W_](?:[^\\W_]|\\p{M})*|\\S"; // of students without a `word_pattern`
 
 env.allowRemoteModels = false;
 env.allowLocalModels = true;

@@ -112,7 +112,7 @@ def subwords(
     size, pieces = _PIECES.get(tokenizer, (0, {}))
     if size != len(tokenizer) or len(pieces) > KEPT_WORDS:
         pieces = {}
-    new = list({word for words in sentences for word in words} - pieces.keys())
+    new = [word for word in dict.fromkeys(word for words in sentences for word in words) if word not in pieces]
     if new:
         encoded = tokenizer(
             [[word] for word in new],

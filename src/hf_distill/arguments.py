@@ -266,13 +266,13 @@ class DistillationArguments(TrainingArguments):
     )
     temperature: float = _option(1.0, "Softens both distributions; --logit_loss ce only.")
     embedding_loss_weight: float | None = _option(
-        None, "Weight of the loss between embedding outputs. Default: 1 for tinybert, else 0."
+        None, "Weight of the loss between embedding outputs. Default: 1 for --model_name tinybert, else 0."
     )
     hidden_loss_weight: float | None = _option(
-        None, "Weight of the loss between hidden states. Default: 1 for tinybert, else 0."
+        None, "Weight of the loss between hidden states. Default: 1 for --model_name tinybert, else 0."
     )
     attention_loss_weight: float | None = _option(
-        None, "Weight of the loss between attention probabilities. Default: 1 for tinybert, else 0."
+        None, "Weight of the loss between attention probabilities. Default: 1 for --model_name tinybert, else 0."
     )
     early_stopping_patience: int | None = _option(None, "Stop after so many evaluations without a better one.")
     signals_dir: str | None = _option(
@@ -308,7 +308,8 @@ class DistillationArguments(TrainingArguments):
         None, "A Jinja template of your own for the model card; model_card_template.md says what it is given."
     )
     widget_examples: list[str] = _option(
-        [], "Texts to try the student on, for the model card. Default: up to three sentences of the development data."
+        [],
+        "Texts to try the student on, for the model card. Default: development sentences of a Hub dataset, else none.",
     )
 
     def __post_init__(self):

@@ -38,9 +38,16 @@ def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
             if args.path_to_test:
                 corpora["test"] = load_tsv(args.path_to_test, args.tag_scheme, types)
     held_out = [corpora[name] for name in EVALUATED if name in corpora]
+    types = known_types(corpora["train"])
     corpora["train"] = _check_leaks("train", corpora["train"], held_out, args.drop_leaked)
     if not known_types(corpora["train"]):
         raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention to learn from.")
+    lost = set(types) - set(known_types(corpora["train"]))
+    if lost:
+        raise UserError(
+            f"--drop_leaked 1 leaves no training sentence with {', '.join(sorted(lost))}: all stand in devel or "
+            "test data, too."
+        )
     wanted = args.transfer_sentences
     if args.path_to_unlabeled:
         with PartialState().main_process_first():

@@ -247,8 +247,10 @@ def _read_rows(
         if len(tokens) != len(tags):
             raise UserError(f"{here}: {len(tokens)} tokens but {len(tags)} tags.")
         for token, tag in zip(tokens, tags, strict=True):
-            if not token.strip(" ") or "\0" in token or not tag or not _TAG.fullmatch(tag):
-                raise UserError(f"{here}: empty token or unknown tag: {token!r} {tag!r}.")
+            if not token.strip(" ") or any(mark in token for mark in "\0\t\r\n"):
+                raise UserError(f"{here}: a token that is empty, or has a tab, line end or NUL in it: {token!r}.")
+            if not tag or not _TAG.fullmatch(tag):
+                raise UserError(f"{here}: unknown tag: {token!r} {tag!r}.")
         if not tokens:
             raise UserError(f"{here}: the row has no token.")
         yield _finish_sentence(tokens, tags, [here] * len(tokens), source, target, known)

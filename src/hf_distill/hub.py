@@ -16,6 +16,7 @@ from transformers.utils.hub import hf_api
 
 from .arguments import DistillationArguments
 from .card_tables import shown
+from .files import write_text
 from .job import NOT_THE_JOB
 from .labels import UserError
 
@@ -51,7 +52,7 @@ def write_run(path: str | Path, arguments: Iterable) -> None:
             usual = value in (default, settled.get(field.name))
             if field.init and not usual and (field.name in TELLING or field.name not in NOT_THE_JOB):
                 run[field.name] = [_name(each) for each in value] if isinstance(value, list) else _name(value)
-    Path(path).write_text(yaml.safe_dump(run, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
 
 
 def _name(value):

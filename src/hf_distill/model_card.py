@@ -54,7 +54,8 @@ def write_card(
     state = training_state(folder)
     model_id = args.hub_model_id or folder.resolve().name
     teachers = teachers_used(model_args, args)
-    examples = args.widget_examples or _examples(corpora["eval"])
+    # Sentences of data that are not public are not ours to show.
+    examples = args.widget_examples or (_examples(corpora["eval"]) if on_hub(data_args.dataset_name) else [])
     onnx = [name for name in (MODEL_NAME, QUANTIZED_NAME) if (folder / "onnx" / name).exists()]
     distilled = args.do_train and args.distillation
     card_data = ModelCardData(
@@ -79,7 +80,7 @@ def write_card(
         "trained": args.do_train,
         "distilled": distilled,
         "teachers": list(teachers.values()),
-        "example": json.dumps(examples[0] if examples else "", ensure_ascii=False),
+        "example": json.dumps(examples[0] if examples else "Your text.", ensure_ascii=False),
         "onnx": onnx,
         "corpora": corpora_table(data_args, args, corpora),
         "recipe": recipe_table(model_args, args, corpora, config, state) if args.do_train else "",

@@ -106,7 +106,8 @@ def f1_against_latency(points: Mapping[str, Point]) -> Figure:
         _draw_point(axes, point, colour, markersize=7)
         # The fastest model's name stands to its left, where no other model can be.
         offset, side = ((-9, 0), "right") if point.cost == fastest else ((9, 0), "left")
-        text = f"{name}\n{point.f1:.4f}\n{point.cost:,.3g} ms"
+        cost = f"{point.cost:,.0f}" if point.cost >= 100 else f"{point.cost:.3g}"
+        text = f"{name}\n{point.f1:.4f}\n{cost} ms"
         _name(axes, text, (point.cost, point.f1), offset, colour, side)
     return figure
 

@@ -13,6 +13,7 @@ from .card_tables import NAMES, SCORE_HEADER, score_cells
 from .data import EVALUATED
 from .errors import KINDS, Mention, judge
 from .files import read_json, training_state, write_text
+from .job import JOB_NAME
 from .labels import UserError, spans
 from .plots import Point, f1_against_cost, svg, training_curve
 
@@ -31,6 +32,7 @@ class Run:
     benchmark: dict
     log_history: list
     settings: dict
+    digests: dict  # of the evaluated corpora
 
 
 @dataclass
@@ -66,6 +68,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         runs=runs,
         models=models,
+        different=[name for name in EVALUATED if len({run.digests.get(name) for run in runs} - {None}) > 1],
         corpora={name: NAMES[name] for name in EVALUATED if any(f"{name}_f1" in run.results for run in runs)},
         types=sorted({entity for run in runs for entity in _types(run.results)}),
         score_header=SCORE_HEADER,
@@ -89,7 +92,7 @@ def _read_run(folder: Path, name: str) -> Run:
             f"{folder}: there are no results here (all_results.json). Name the --output_dir of a run that has come to "
             "its end."
         )
-    settings = folder / "run.yaml"
+    settings, job = folder / "run.yaml", read_json(folder / JOB_NAME)
     return Run(
         name,
         folder,
@@ -97,6 +100,7 @@ def _read_run(folder: Path, name: str) -> Run:
         read_json(folder / "benchmark.json"),
         training_state(folder).get("log_history", []),
         yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {},
+        {name: job[f"{name} data"] for name in EVALUATED if f"{name} data" in job},
     )
 
 
@@ -169,21 +173,26 @@ def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
     student, teacher, int8 = named["student"], named.get("teacher", Model("", {})), named.get("student, int8")
     corpus = "test" if "test_f1" in student.scores else "eval"
     f1, interval, *_ = score_cells(student.scores, f"{corpus}_")
-    tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}")]
+    tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}" if interval else "")]
     for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
         gain, bounds = _gain(student.scores, corpus, other)
         if gain:
             low, high = (student.scores[f"{corpus}_f1_above_{other}_{end}"] for end in ("low", "high"))
             tiles.append((title, gain, f"95 % interval {bounds}{', may be chance' if low <= 0 <= high else ''}"))
     if student.parameters:
-        ratio = teacher.parameters and f"the teacher has {teacher.parameters / student.parameters:,.3g} times as many"
-        tiles.append(("Parameters", f"{student.parameters / 1e6:,.3g} M", ratio or ""))
+        ratio = teacher.parameters and f"{_brief(teacher.parameters / student.parameters)} times fewer than the teacher"
+        tiles.append(("Parameters", f"{_brief(student.parameters / 1e6)} M", ratio or ""))
     if student.latency:
-        ratio = teacher.latency and f"{teacher.latency / student.latency:,.3g} times as fast as the teacher"
-        tiles.append(("Median latency of a sentence", f"{student.latency:,.3g} ms", ratio or ""))
+        ratio = teacher.latency and f"{_brief(teacher.latency / student.latency)} times as fast as the teacher"
+        tiles.append(("Median latency of a sentence", f"{_brief(student.latency)} ms", ratio or ""))
     if int8:
-        tiles.append(("Weights in int8", f"{int8.weights / 1e6:,.3g} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+        tiles.append(("Weights in int8", f"{_brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
     return tiles
+
+
+def _brief(number: float) -> str:
+    """Three digits, or as many as stand before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _cost_plots(models: Sequence[Model]) -> list[str]:

@@ -47,6 +47,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     if data_args.tag_scheme is None:
         data_args.tag_scheme = "IOBES" if args.do_train_teacher else teacher_scheme(model_args)
     corpora = load_corpora(data_args, args.seed)
+    if args.push_to_hub and PartialState().is_main_process:
+        claim_repository(args)
     tags = make_tags(known_types(corpora["train"]), data_args.tag_scheme)
 
     teachers: list[Teacher] = []
@@ -163,8 +165,6 @@ def prepare(model_args: ModelArguments, args: DistillationArguments) -> None:
         )
     if args.export:
         check_onnx_installed()
-    if args.push_to_hub and PartialState().is_main_process:
-        claim_repository(args)
     if PartialState().is_main_process:
         logging.set_verbosity_warning()
     else:

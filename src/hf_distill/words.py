@@ -3,10 +3,16 @@
 import re
 from collections.abc import Iterable, Sequence
 
-# Letters and digits in a row (with the accents that follow them) are a word, and so is every other character.
-PUNCTUATION_APART = r"[^\W_]+(?:[\u0300-\u036f]+[^\W_]*)*|\S"
+# Accents and vowel signs: Latin, Greek, Cyrillic; Hebrew; Arabic; those of India; Thai, Lao; Burmese, Khmer.
+_MARKS = (
+    r"\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06dc"
+    r"\u06df-\u06ed\u0900-\u0963\u0966-\u0dff\u0e31-\u0e3a\u0e47-\u0e4e\u0eb1-\u0ebc\u0ec8-\u0ecd\u102b-\u103e\u17b6-\u17d3"
+)
+_LETTER = rf"(?:[^\W_]|[{_MARKS}])"
+# Letters and digits in a row are a word, and so is every other character.
+PUNCTUATION_APART = rf"[^\W_]{_LETTER}*|\S"
 # As before, but what stands between letters or digits stays in the word: U.S, O'Brien, well-known, 3,000.
-PUNCTUATION_WITHIN = r"[^\W_]+(?:(?:[^\w\s]|_)+[^\W_]+)*[\u0300-\u036f]*|\S"
+PUNCTUATION_WITHIN = rf"[^\W_]{_LETTER}*(?:(?:[^\w\s{_MARKS}]|_)+{_LETTER}+)*|\S"
 WORDS_THAT_FIT = 0.99
 
 
@@ -19,5 +25,10 @@ def choose_pattern(sentences: Iterable[Sequence[str]]) -> str:
     """The way of splitting that leaves the words of a corpus whole: `PUNCTUATION_APART`, unless more than one word in a
     hundred has punctuation in it.
     """
-    whole = [re.fullmatch(PUNCTUATION_APART, word) is not None for words in sentences for word in words]
-    return PUNCTUATION_APART if sum(whole) >= WORDS_THAT_FIT * len(whole) else PUNCTUATION_WITHIN
+    return PUNCTUATION_APART if share_whole(sentences, PUNCTUATION_APART) >= WORDS_THAT_FIT else PUNCTUATION_WITHIN
+
+
+def share_whole(sentences: Iterable[Sequence[str]], pattern: str) -> float:
+    """The share of a corpus's words that this way of splitting leaves whole."""
+    whole = [re.fullmatch(pattern, word) is not None for words in sentences for word in words]
+    return sum(whole) / max(1, len(whole))
