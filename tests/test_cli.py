@@ -322,5 +322,5 @@ def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
     assert "out/onnx/model.onnx" in printed and "out/onnx/model_quantized.onnx" in printed
     results = json.loads(Path("out/all_results.json").read_text())
     assert results["onnx_f1"] == results["pytorch_f1"]
-    row = f"| `onnx/model_quantized.onnx` | {results['int8_bytes'] / 2**20:.1f} | {results['int8_f1']:.4f} |"
+    row = f"| `onnx/model_quantized.onnx` | {results['int8_bytes'] / 1e6:.1f} | {results['int8_f1']:.4f} |"
     assert row in Path("out/README.md").read_text()

@@ -103,9 +103,9 @@ def measure(
 def benchmark_table(report: Mapping) -> str:
     """The report as text, a column for each model; of two, how many times better the second is than the first."""
     names = [name for name, figures in report.items() if isinstance(figures, Mapping)]
-    lines = [("parameters (M)", "parameters", 1e6), ("on disk (MiB)", "bytes_on_disk", 2**20)]
-    lines += [("peak memory (MiB)", "peak_memory_bytes", 2**20)]
-    lines += [("of it libraries", "libraries_memory_bytes", 2**20)]
+    lines = [("parameters (M)", "parameters", 1e6), ("on disk (MB)", "bytes_on_disk", 1e6)]
+    lines += [("peak memory (MB)", "peak_memory_bytes", 1e6)]
+    lines += [("of it libraries", "libraries_memory_bytes", 1e6)]
     for size in BATCH_SIZES:
         lines += [(f"batch {size}: p50 (ms)", f"batch_{size} p50_ms", 1), ("p95 (ms)", f"batch_{size} p95_ms", 1)]
         lines += [("words per second", f"batch_{size} words_per_second", 1)]

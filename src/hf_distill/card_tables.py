@@ -200,11 +200,11 @@ def size_table(folder: Path, results: Mapping[str, float]) -> str:
     """The sizes of the weights and of the ONNX files, and what each gives."""
     files = {SAFE_WEIGHTS_NAME: "eval_f1", f"onnx/{MODEL_NAME}": "onnx_f1", f"onnx/{QUANTIZED_NAME}": "int8_f1"}
     rows = [
-        (f"`{name}`", f"{(folder / name).stat().st_size / 2**20:.1f}", _f1(results, f1))
+        (f"`{name}`", f"{(folder / name).stat().st_size / 1e6:.1f}", _f1(results, f1))
         for name, f1 in files.items()
         if (folder / name).exists()
     ]
-    return _table(["file", "MiB", "F1 on the development data"], rows)
+    return _table(["file", "MB", "F1 on the development data"], rows)
 
 
 def cost_table(benchmark: Mapping) -> str:

@@ -38,7 +38,7 @@ from .stages import (
 )
 from .students import check_parts
 from .teacher import Teacher, estimate_seconds
-from .trainer import check_processes
+from .trainer import DistillationTrainer, check_processes
 
 
 def run(model_args: ModelArguments, data_args: DataArguments, args: DistillationArguments) -> None:
@@ -118,21 +118,35 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     tell(table)
     if args.report_to:
         trainer.log(results | {"results": textwrap.indent(table, "    ")})  # indented, Markdown leaves a table alone
+    finish(trainer, model_args, data_args, args, corpora, teachers, results)
+
+
+def finish(
+    trainer: DistillationTrainer,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    teachers: Sequence[Teacher],
+    results: dict[str, float],
+) -> None:
+    """Measure and export the evaluated student, write what tells of the run, and publish it."""
+    folder = Path(args.output_dir)
     if args.measure_time and PartialState().is_main_process:
         report = measure_time(trainer, corpora, data_args, teachers, model_args.trust_remote_code)
-        write_json(Path(args.output_dir) / "benchmark.json", report)
+        write_json(folder / "benchmark.json", report)
         tell(benchmark_table(report) + "\n")
     if args.export and PartialState().is_main_process:
         report = export_student(trainer, corpora, data_args, model_args.trust_remote_code)
         results |= report
         for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
-            size, f1 = report[f"{name}_bytes"] / 2**20, report[f"{name}_f1"]
-            tell(f"{args.output_dir}/onnx/{file}: {size:.1f} MiB, F1 {f1:.4f} (PyTorch {report['pytorch_f1']:.4f})")
+            size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]
+            tell(f"{folder / 'onnx' / file}: {size:.1f} MB, F1 {f1:.4f} (PyTorch {report['pytorch_f1']:.4f})")
     if PartialState().is_main_process:
-        write_run(Path(args.output_dir) / "run.yaml", [model_args, data_args, args])
-        write_card(Path(args.output_dir), model_args, data_args, args, corpora, tags, results)
-        write_report([args.output_dir], Path(args.output_dir) / "report.html")
-    tell(f"Student, results and predictions: {args.output_dir} (to look at: report.html)")
+        write_run(folder / "run.yaml", [model_args, data_args, args])
+        write_card(folder, model_args, data_args, args, corpora, trainer.tags, results)
+        write_report([folder], folder / "report.html")
+    tell(f"Student, results and predictions: {folder} (to look at: report.html)")
     if args.push_to_hub:
         published = trainer.push_to_hub("The student, its results and how it was made")
         if published:
