@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -185,6 +187,13 @@ def test_shards_put_together_again(tmp_path, tokenizer, monkeypatch):
     assert len(list(store.folder.iterdir())) == -(-len({tuple(words) for words in text["tokens"]}) // 7)
     for row, expected in zip(attached, teacher.predict(text["tokens"]), strict=True):
         np.testing.assert_allclose(row["teacher_logits"], expected, atol=1e-5)
+
+
+def test_a_student_teaches_without_its_remote_code(tmp_path):
+    """In a process of its own: here other tests may have made the BiLSTM known."""
+    folder = tiny.save_student(tmp_path / "student")
+    code = f"from hf_distill import load_teacher; load_teacher({str(folder)!r}, {tiny.TAGS})"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_several_teachers_are_averaged(tmp_path, tokenizer):

@@ -11,6 +11,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from . import models  # noqa: F401 (registers the BiLSTM with the Auto classes: a student can teach)
 from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, tokenizer_digest, window_length
 from .labels import UserError, label_map, teacher_tags
 from .loading import finding, load_state_dict, model_digest, read_state_dict, resolve_model
