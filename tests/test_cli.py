@@ -282,10 +282,20 @@ def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
     command += ["--path_to_train", "train.tsv", "--path_to_val", "devel.tsv", "--transfer_sentences", "60"]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "augmented: 60 sentences" in printed and "labels: O B-CHEMICAL I-CHEMICAL B-GENE I-GENE\n" in printed
+    assert "augmented: 60 sentences" in printed and "labels: O B-CHEMICAL I-CHEMICAL E-CHEMICAL S-CHEMICAL" in printed
     folder = Path("outputs") / recipe
     assert {"eval_GENE_f1", "eval_CHEMICAL_f1", "teacher_eval_GENE_f1"} <= results(folder).keys()
     assert (folder / "onnx" / "model_quantized.onnx").exists() == (recipe in ("recipe_small", "recipe_tiny"))
+
+
+def test_an_iob2_teacher_asked_at_every_step(here, capsys):
+    save_model(tiny.bert(tiny.wordpiece(), ["O", "B-GENE", "I-GENE"]), tiny.wordpiece(), "iob2")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --teacher_model_name_or_path iob2".split()
+    command += [*QUICK, *"--model_name tinybert --hidden_size 24 --n_layers 2".split()]
+    assert main([*command, "--tag_scheme", "IOBES", "--output_dir", "out"]) == 2
+    assert "an IOB2 teacher teaches IOB2 students only" in capsys.readouterr().err
+    assert main([*command, "--output_dir", "out2"]) == 0
+    assert "labels: O B-GENE I-GENE\n" in capsys.readouterr().out
 
 
 def test_time_is_measured_side_by_side(here, capsys):

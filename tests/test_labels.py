@@ -15,12 +15,14 @@ from hf_distill.labels import (
     constrained_decode,
     convert_tags,
     detect_scheme,
+    entity_types,
     find_invalid,
     iob2_names,
     label_map,
     make_tags,
     model_tags,
     normalise_tag,
+    share_out,
     spans,
     teacher_tags,
 )
@@ -171,11 +173,28 @@ def test_label_map_refuses_with_both_lists():
     assert all(tag in str(refusal.value) for tag in (", ".join(teacher), ", ".join(IOB2_TAGS), "--teacher_labels"))
 
 
-def test_iob2_teacher_refuses_an_iobes_student():
-    with pytest.raises(UserError, match="IOB2 teacher teaches IOB2 students only.*E-GENE, S-GENE") as refusal:
-        label_map(IOB2_TAGS, IOBES_TAGS)
-    assert ", ".join(IOB2_TAGS) in str(refusal.value)
-    assert ", ".join(IOBES_TAGS) in str(refusal.value)
+def test_an_iob2_teacher_for_an_iobes_student_by_hand():
+    assert label_map(IOB2_TAGS, IOBES_TAGS) == [[0], [1], [2], [2], [1]]
+    # O, B, I of two words: the first is B, and the second continues it, each with a probability of its own.
+    answers = np.log([[0.1, 0.7, 0.2, 0.2, 0.7], [0.5, 0.1, 0.4, 0.4, 0.1]]) + [[3.0], [-2.0]]
+    expected = [[0.1, 0.7 * 0.4, 0.2 * 0.4, 0.2 * 0.6, 0.7 * 0.6], [0.5, 0.0, 0.0, 0.4, 0.1]]
+    np.testing.assert_allclose(np.exp(share_out(answers, IOBES_TAGS)), expected, atol=2e-6)
+
+
+@given(parts=segments, data=st.data())
+def test_what_an_iob2_teacher_is_sure_of_stays(parts, data):
+    """Its best tags, with any probability of others beside them, are the same mentions in IOBES."""
+    gold = spell(parts, "IOBES")
+    if not gold:
+        return
+    tags = make_tags(entity_types(gold) or ["GENE"], "IOBES")
+    names = list(iob2_names(tags).values())
+    logits = np.zeros((len(gold), len(tags)))
+    for word, tag in enumerate(convert_tags(gold, "IOB2")):
+        logits[word, [label for label, name in enumerate(names) if name == tag]] = data.draw(st.floats(5, 30))
+    shared = share_out(logits, tags)
+    np.testing.assert_allclose(np.exp(shared).sum(-1), 1, atol=1e-9)
+    assert [tags[label] for label in shared.argmax(-1)] == gold
 
 
 @given(st.permutations(IOBES_TAGS), st.lists(st.floats(-30, 30), min_size=5, max_size=5))

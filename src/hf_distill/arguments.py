@@ -156,7 +156,7 @@ class DataArguments:
     tag_column: str = _option("ner_tags", "The Hub dataset's column of tags, as text or ClassLabel.")
     tag_scheme: str | None = _option(
         None,
-        "The tag scheme that the student learns. Default: IOBES, but IOB2 from a teacher that knows only that.",
+        "The tag scheme that the student learns. Default: IOBES; IOB2 from an IOB2 teacher asked at every step.",
         choices=["IOB2", "IOBES"],
     )
     drop_leaked: bool = _option(

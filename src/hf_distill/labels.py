@@ -12,6 +12,7 @@ import numpy as np
 SCHEMES = ("IOB2", "IOBES")
 PREFIXES = {"IOB2": ("B", "I"), "IOBES": ("B", "I", "E", "S")}
 OUTSIDE = "O"
+LEAST_LOGIT = np.log(1e-6)  # of what `share_out` gives to a tag's part
 
 # Corpora of the MTL-Bioinformatics-2016 family name the same kind of thing in several ways.
 ENTITY_ALIASES = {
@@ -128,28 +129,50 @@ def model_tags(config) -> list[str] | None:
 def label_map(teacher_tags: Sequence[str], student_tags: Sequence[str]) -> list[list[int]]:
     """For each student tag, the teacher's classes whose probabilities add up to it. Labels meet by name.
 
-    An IOBES teacher serves an IOB2 student: S counts as B, and E as I. Classes that are no student tag (PAD, or an
+    An IOBES teacher serves an IOB2 student: S counts as B, and E as I. With an IOB2 teacher, an IOBES student's S has
+    the class of its B, and E that of I (`share_out` tells them apart). Classes that are no student tag (PAD, or an
     entity type that the corpus lacks) are left out.
 
     Raises:
         UserError: a student tag has no counterpart, with both label lists.
     """
-    merge = detect_scheme(teacher_tags) == "IOBES" and detect_scheme(student_tags) == "IOB2"
-    names = list(iob2_names(teacher_tags).values()) if merge else list(teacher_tags)
-    mapping = [[index for index, name in enumerate(names) if name == tag] for tag in student_tags]
+    differ = detect_scheme(teacher_tags) != detect_scheme(student_tags)
+    names, wanted = (list(iob2_names(tags).values()) if differ else list(tags) for tags in (teacher_tags, student_tags))
+    mapping = [[index for index, name in enumerate(names) if name == tag] for tag in wanted]
     missing = [tag for tag, classes in zip(student_tags, mapping, strict=True) if not classes]
     if missing:
         lists = f"teacher labels: {', '.join(teacher_tags)}; student labels: {', '.join(student_tags)}."
-        if detect_scheme(student_tags) == "IOBES" and detect_scheme(teacher_tags) == "IOB2":
-            raise UserError(
-                f"An IOB2 teacher teaches IOB2 students only: it says nothing of {', '.join(missing)}. "
-                f"Use --tag_scheme IOB2. ({lists})"
-            )
         raise UserError(
             f"The teacher has no label for {', '.join(missing)} ({lists}) If its labels go by other names, list them "
             "in the order of its head with --teacher_labels."
         )
     return mapping
+
+
+def share_out(logits: np.ndarray, tags: Sequence[str]) -> np.ndarray:
+    """What an IOB2 teacher says of a sentence's words, for an IOBES student.
+
+    A mention ends where the next word does not continue it. So the teacher's probability of B is shared out between B
+    and S, and that of I between I and E, by its probability that the next word is I, as if words were independent.
+
+    Args:
+        logits: [words, labels] of all words of a sentence; S has the logit of B, and E that of I.
+        tags: the labels' tags, in IOBES.
+
+    Returns:
+        [words, labels] logarithms of probabilities that add up to 1.
+    """
+    place = {tag: index for index, tag in enumerate(tags)}
+    distinct = logits[:, [index for tag, index in place.items() if tag[0] not in "ES"]]
+    answers = logits - np.logaddexp.reduce(distinct, axis=-1, keepdims=True)
+    shared = answers.copy()
+    for entity in entity_types(tags):
+        begin, inside, end, single = (place[f"{prefix}-{entity}"] for prefix in "BIES")
+        following = np.append(answers[1:, inside], -np.inf).clip(LEAST_LOGIT, -np.exp(LEAST_LOGIT))
+        last = np.log1p(-np.exp(following))
+        shared[:, [begin, inside]] += following[:, None]
+        shared[:, [single, end]] += last[:, None]
+    return shared
 
 
 def transition_scores(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

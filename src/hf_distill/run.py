@@ -45,7 +45,8 @@ def run(model_args: ModelArguments, data_args: DataArguments, args: Distillation
     """One run, from corpora and teacher to an evaluated student in `args.output_dir`."""
     prepare(model_args, args)
     if data_args.tag_scheme is None:
-        data_args.tag_scheme = "IOBES" if args.do_train_teacher else teacher_scheme(model_args)
+        live = args.intermediate_losses and not args.do_train_teacher
+        data_args.tag_scheme = teacher_scheme(model_args) if live else "IOBES"
     corpora = load_corpora(data_args, args.seed)
     if args.push_to_hub and PartialState().is_main_process:
         claim_repository(args)

@@ -39,9 +39,7 @@ logger = logging.get_logger(__name__)
 
 
 def teacher_scheme(args: ModelArguments) -> str:
-    """The tag scheme for a student of these teachers: IOB2 if one of them speaks that, for then they can teach nothing
-    else; IOBES otherwise.
-    """
+    """The tag scheme for a student that asks its teacher at each step: IOB2 if that speaks IOB2, IOBES otherwise."""
     named = [args.teacher_labels] if args.teacher_labels else []
     if not named and not args.teacher_checkpoint:
         for name in args.teacher_model_name_or_path:
@@ -275,6 +273,11 @@ def make_stores(
     labelled = {name: corpora[name] for name in EVALUATED if name in corpora}
     if args.do_train and not args.intermediate_losses:
         labelled["train"] = training_text(corpora)
+    elif args.do_train and any(teacher.shared_tags for teacher in teachers):
+        raise UserError(
+            "Asked at every step, for its hidden states, an IOB2 teacher teaches IOB2 students only: use --tag_scheme "
+            "IOB2, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+        )
     elif args.do_train and len(teachers) > 1:
         raise UserError(
             "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "

@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, PreTrained
 
 from . import models  # noqa: F401 (registers the BiLSTM with the Auto classes: a student can teach)
 from .alignment import ALIGNMENT_POLICY, load_tokenizer, predict_words, tokenizer_digest, window_length
-from .labels import UserError, label_map, teacher_tags
+from .labels import UserError, detect_scheme, label_map, share_out, teacher_tags
 from .loading import finding, load_state_dict, model_digest, read_state_dict, resolve_model
 
 
@@ -26,6 +26,7 @@ class Teacher:
         tokenizer: its tokenizer.
         mapping: for each student label the classes of the head whose probabilities add up to it.
         max_length: subwords per window.
+        shared_tags: the student's tags where they are IOBES and the teacher's IOB2, for `labels.share_out`; else empty.
 
     Example:
         >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE"])
@@ -38,6 +39,7 @@ class Teacher:
     tokenizer: PreTrainedTokenizerBase
     mapping: list[list[int]]
     max_length: int
+    shared_tags: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         self.model.requires_grad_(False).eval()
@@ -48,11 +50,13 @@ class Teacher:
         if not logits:
             return []
         mapped = map_logits(torch.from_numpy(np.concatenate(logits)), self.mapping).numpy()
-        return np.split(mapped, np.cumsum([len(scores) for scores in logits])[:-1])
+        answers = np.split(mapped, np.cumsum([len(scores) for scores in logits])[:-1])
+        return [share_out(scores, self.shared_tags) for scores in answers] if self.shared_tags else answers
 
     def fingerprint(self) -> str:
         """A digest of all that decides what the teacher says: weights, tokeniser, windows, label map."""
         policy = f"{ALIGNMENT_POLICY} {self.max_length} {self.mapping} {model_digest(self.model)}"
+        policy += " shared out" if self.shared_tags else ""
         return hashlib.sha256((policy + tokenizer_digest(self.tokenizer)).encode()).hexdigest()
 
 
@@ -97,7 +101,9 @@ def load_teacher(
         tokenizer = load_tokenizer(path, trust_remote_code)
         if state is not None and config.num_labels != len(state["classifier.bias"]):
             config.num_labels = len(state["classifier.bias"])
-        mapping = label_map(teacher_tags(config, labels), student_tags)
+        own_tags = teacher_tags(config, labels)
+        mapping = label_map(own_tags, student_tags)
+        shared = detect_scheme(own_tags) == "IOB2" and detect_scheme(student_tags) == "IOBES"
         if state is not None:
             model = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
             load_state_dict(model, state, checkpoint)
@@ -114,7 +120,8 @@ def load_teacher(
                     f"{name_or_path} is no token classifier: it lacks {', '.join(sorted(info['missing_keys'])[:3])}. "
                     "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint."
                 )
-    return Teacher(model, tokenizer, mapping, window_length(tokenizer, config, max_seq_length))
+    length = window_length(tokenizer, config, max_seq_length)
+    return Teacher(model, tokenizer, mapping, length, list(student_tags) if shared else [])
 
 
 def estimate_seconds(teacher: Teacher, dataset: Dataset, bf16: bool) -> float:

@@ -78,6 +78,8 @@ class DistillationTrainer(Trainer):
         check_processes(args)
         if args.learning_rate is None:
             args.learning_rate = LEARNING_RATES.get(model.config.model_type, LEARNING_RATES["auto"])
+        if teacher is not None and teacher.shared_tags:
+            raise UserError("An IOB2 teacher teaches an IOBES student by stored signals alone (attach_signals).")
         self.teacher = teacher
         self.tags = model_tags(model.config)
         # Loss terms by weight; the logit and hard-label terms are always there.
