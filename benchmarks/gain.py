@@ -17,7 +17,6 @@ import torch
 from common import ROOT, in_turns, load
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from transformers import AutoModelForTokenClassification
 
 from hf_distill import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
@@ -27,7 +26,7 @@ from hf_distill.labels import convert_tags, detect_scheme, model_tags
 from hf_distill.metrics import f1_intervals, score
 from hf_distill.onnx_export import write_onnx
 from hf_distill.onnx_model import OnnxModel
-from hf_distill.plots import COLOURS
+from hf_distill.plots import COLOURS, plain_log, style_axes
 
 FIGURES = ROOT / "docs" / "gain.json"
 SAMPLE = 100
@@ -99,12 +98,8 @@ def draw(figures: dict[str, dict], path: Path) -> None:
     )
     axes.set(xscale="log", xlabel="milliseconds for a sentence, one CPU thread", ylabel="F1 on BC2GM devel")
     axes.margins(0.1, 0.12)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e4e4")
-    axes.set_axisbelow(True)
+    plain_log(axes.xaxis)
+    style_axes(axes)
     figure.savefig(path)
 
 

@@ -1,5 +1,6 @@
 """What a user of transformers sees of a saved student: running text in, mentions out."""
 
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import tiny
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from hf_distill.labels import find_invalid
-from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN, choose_pattern, share_whole, split_words
+from hf_distill.words import PUNCTUATION_APART, PUNCTUATION_WITHIN, choose_pattern, split_words
 
 TEXTS = ["p53 binds BRCA1-kinase (p53), in mice.", "", "  \n ", "Δp53 – the naïve 🧬 cells of p53\u0301x 癌 p53"]
 
@@ -45,13 +46,14 @@ def test_words_of_many_accents_take_no_longer(pattern):
     """Steps that double with each accent would never come to an end."""
     text = "a" + "\u0300b\u0301" * 5000 + "-"
     assert [end for _, end in split_words(text, pattern)] == [len(text) - 1, len(text)]
-    assert share_whole([[text]], pattern) == 0
+    assert re.fullmatch(pattern, text) is None
 
 
 def test_the_pattern_is_that_of_the_corpus():
-    assert choose_pattern([["interleukin", "-", "2"], ["binds", "."]]) == PUNCTUATION_APART
-    assert choose_pattern([["interleukin-2"], ["binds", "."]]) == PUNCTUATION_WITHIN
-    assert choose_pattern([["word"] * 199 + ["IL-2"]]) == PUNCTUATION_APART, "one in two hundred is a slip"
+    assert choose_pattern([["interleukin", "-", "2"], ["binds", "."]]) == (PUNCTUATION_APART, 1)
+    assert choose_pattern([["interleukin-2"], ["binds", "."]]) == (PUNCTUATION_WITHIN, 1)
+    assert choose_pattern([["word"] * 199 + ["IL-2"]]) == (PUNCTUATION_APART, 0.995), "one in two hundred is a slip"
+    assert choose_pattern([["IL-2", "(p53)", "of", "."]]) == (PUNCTUATION_WITHIN, 0.75), "neither fits"
 
 
 def test_raw_and_split_text_give_the_same_mentions(find):

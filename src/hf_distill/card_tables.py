@@ -164,6 +164,17 @@ def score_cells(results: Mapping[str, float], prefix: str) -> list[str]:
     return [f1, _interval(results, f"{prefix}f1"), *others]
 
 
+def gain(results: Mapping[str, float], corpus: str, other: str) -> tuple[str, str, bool]:
+    """How much the student's F1 is above that of another model (`teacher` or `baseline`), between which bounds, and
+    whether that may be chance; empty where it was not measured.
+    """
+    name = f"{corpus}_f1_above_{other}"
+    if name not in results:
+        return "", "", False
+    low, high = results[f"{name}_low"], results[f"{name}_high"]
+    return f"{results[name]:+.4f}", f"{low:+.3f} to {high:+.3f}", low <= 0 <= high
+
+
 def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:
     """What the template is given for an evaluated corpus: `corpus`, `f1`, `teacher_f1`, `table` and `gains`."""
     others = {name: titles for name, titles in OTHERS.items() if f"{name}_{corpus}_f1" in results}
@@ -181,12 +192,10 @@ def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]
     ]
     gains = []
     for name, (_, model) in others.items():
-        difference = f"{corpus}_f1_above_{name}"
-        if difference in results:
-            low, high = results[f"{difference}_low"], results[f"{difference}_high"]
-            interval = f"{low:+.3f} to {high:+.3f} by a paired bootstrap"
-            chance = "; the difference may be chance" if low <= 0 <= high else ""
-            gains.append(f"F1 above that of {model}: {results[difference]:+.4f} ({interval}{chance}).")
+        value, bounds, chance = gain(results, corpus, name)
+        if value:
+            doubt = "; the difference may be chance" if chance else ""
+            gains.append(f"F1 above that of {model}: {value} ({bounds} by a paired bootstrap{doubt}).")
     return {
         "corpus": NAMES[corpus],
         "f1": _f1(results, f"{corpus}_f1"),

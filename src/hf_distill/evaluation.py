@@ -13,7 +13,7 @@ from .benchmark import measure
 from .data import EVALUATED
 from .encoding import encode_dataset, join_windows, word_pieces
 from .export import save_model
-from .files import read_json, write_columns, write_json
+from .files import write_columns, write_json
 from .labels import UserError
 from .metrics import decode, f1_difference, f1_intervals, score
 from .onnx_export import export_onnx
@@ -127,16 +127,13 @@ def export_student(
     data_args: DataArguments,
     trust_remote_code: bool,
 ) -> dict[str, float]:
-    """`onnx_export.export_onnx` of the saved student, into its folder; its report goes into `all_results.json`, too."""
+    """`onnx_export.export_onnx` of the saved student, into its folder."""
     tokenizer, folder = trainer.processing_class, Path(trainer.args.output_dir)
     # Not the trainer's: accelerate has put its autocast into that one's forward.
     student = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
     max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
     devel = corpora["eval"]
-    report = export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
-    path = folder / "all_results.json"
-    write_json(path, dict(sorted((read_json(path) | report).items())))
-    return report
+    return export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
 
 
 def measure_time(

@@ -61,7 +61,7 @@ def training_curve(log_history: Sequence[Mapping], loss: bool = True, f1: bool =
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     last = max(step for values in (*terms.values(), scores) for step, _ in values)
     for panel in axes:
-        _style(panel)
+        style_axes(panel)
         panel.set(xlabel="training step", xlim=(0, 1.02 * last))
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         panel.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -79,7 +79,7 @@ def _draw_losses(panel: Axes, terms: Mapping[str, Sequence[tuple[int, float]]]) 
         panel.plot(*zip(*points, strict=True), color=colour, linewidth=1.6, marker="o", markersize=2.5, label=name)
     if min(values) > 0 and max(values) > 10 * min(values):
         panel.set_yscale("log")
-        _plain_log(panel.yaxis)
+        plain_log(panel.yaxis)
     else:
         panel.set_ylim(bottom=0)
     if len(terms) > 1:
@@ -97,6 +97,11 @@ def _draw_scores(panel: Axes, scores: Sequence[tuple[int, float]]) -> None:
     _name(panel, f"best: {best:.4f}", (step, best), (0, 10), COLOURS[1], "left" if right else "right")
 
 
+def brief(number: float) -> str:
+    """Three digits, or as many as stand before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
 def f1_against_latency(points: Mapping[str, Point]) -> Figure:
     """Draw models by name, F1 with its 95 % interval against latency in milliseconds."""
     figure = Figure(figsize=(6, 3.2), dpi=DPI, layout="constrained")
@@ -106,8 +111,7 @@ def f1_against_latency(points: Mapping[str, Point]) -> Figure:
         _draw_point(axes, point, colour, markersize=7)
         # The fastest model's name stands to its left, where no other model can be.
         offset, side = ((-9, 0), "right") if point.cost == fastest else ((9, 0), "left")
-        cost = f"{point.cost:,.0f}" if point.cost >= 100 else f"{point.cost:.3g}"
-        text = f"{name}\n{point.f1:.4f}\n{cost} ms"
+        text = f"{name}\n{point.f1:.4f}\n{brief(point.cost)} ms"
         _name(axes, text, (point.cost, point.f1), offset, colour, side)
     return figure
 
@@ -138,7 +142,7 @@ def svg(figure: Figure, title: str) -> str:
 
 def _cost_axes(figure: Figure, points: Mapping[str, Point] | Mapping[int, Point], cost: str) -> Axes:
     axes = figure.subplots()
-    _style(axes)
+    style_axes(axes)
     axes.set(xlabel=cost, ylabel="F1, with 95 % interval")
     axes.margins(y=0.15)
     costs = [point.cost for point in points.values()]
@@ -147,7 +151,7 @@ def _cost_axes(figure: Figure, points: Mapping[str, Point] | Mapping[int, Point]
         axes.set_xscale("log")
         margin = (most / least) ** 0.25
         axes.set_xlim(least / margin, most * margin)
-        _plain_log(axes.xaxis)
+        plain_log(axes.xaxis)
     else:
         axes.set_xlim(0, 1.25 * most)
     return axes
@@ -159,7 +163,8 @@ def _draw_point(axes: Axes, point: Point, colour: str, markersize: float) -> Non
     axes.errorbar(point.cost, point.f1, ends, fmt="o", color=colour, markersize=markersize, linewidth=1.4, capsize=3)
 
 
-def _style(axes: Axes) -> None:
+def style_axes(axes: Axes) -> None:
+    """Thin grid behind, no frame on top and right, grey text."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(AXIS)
     axes.grid(color=GRID, linewidth=0.8)
@@ -170,7 +175,7 @@ def _style(axes: Axes) -> None:
     axes.title.set_color(TEXT)
 
 
-def _plain_log(axis: Axis) -> None:
+def plain_log(axis: Axis) -> None:
     """Ticks of a logarithmic axis at 1, 2, 5, 10, ..., as plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))

@@ -9,13 +9,13 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from .card_tables import NAMES, SCORE_HEADER, score_cells
+from .card_tables import NAMES, SCORE_HEADER, gain, score_cells
 from .data import EVALUATED
 from .errors import KINDS, Mention, judge
 from .files import read_json, training_state, write_text
 from .job import JOB_NAME
 from .labels import UserError, spans
-from .plots import Point, f1_against_cost, svg, training_curve
+from .plots import Point, brief, f1_against_cost, svg, training_curve
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 MOST_SENTENCES = 5000  # of a run, in the page
@@ -73,7 +73,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         types=sorted({entity for run in runs for entity in _types(run.results)}),
         score_header=SCORE_HEADER,
         score_cells=score_cells,
-        gain=_gain,
+        gain=gain,
         tiles=_tiles(models) if len(runs) == 1 else [],
         plots=_cost_plots(models),
         curves={run.name: _curves(run) for run in runs},
@@ -159,14 +159,6 @@ def _weights(folder: Path) -> int | None:
     return sum(path.stat().st_size for path in folder.glob("model*.safetensors")) or None
 
 
-def _gain(scores: Mapping[str, float], corpus: str, other: str) -> tuple[str, str]:
-    """How much a student's F1 is above another model's, and between which bounds; empty where that is not known."""
-    above = f"{corpus}_f1_above_{other}"
-    if above not in scores:
-        return "", ""
-    return f"{scores[above]:+.4f}", f"{scores[f'{above}_low']:+.3f} to {scores[f'{above}_high']:+.3f}"
-
-
 def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
     """What a single run comes to: titles, figures and what to say of them."""
     named = {model.name: model for model in models}
@@ -175,24 +167,18 @@ def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
     f1, interval, *_ = score_cells(student.scores, f"{corpus}_")
     tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}" if interval else "")]
     for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
-        gain, bounds = _gain(student.scores, corpus, other)
-        if gain:
-            low, high = (student.scores[f"{corpus}_f1_above_{other}_{end}"] for end in ("low", "high"))
-            tiles.append((title, gain, f"95 % interval {bounds}{', may be chance' if low <= 0 <= high else ''}"))
+        value, bounds, chance = gain(student.scores, corpus, other)
+        if value:
+            tiles.append((title, value, f"95 % interval {bounds}{', may be chance' if chance else ''}"))
     if student.parameters:
-        ratio = teacher.parameters and f"{_brief(teacher.parameters / student.parameters)} times fewer than the teacher"
-        tiles.append(("Parameters", f"{_brief(student.parameters / 1e6)} M", ratio or ""))
+        ratio = teacher.parameters and f"{brief(teacher.parameters / student.parameters)} times fewer than the teacher"
+        tiles.append(("Parameters", f"{brief(student.parameters / 1e6)} M", ratio or ""))
     if student.latency:
-        ratio = teacher.latency and f"{_brief(teacher.latency / student.latency)} times as fast as the teacher"
-        tiles.append(("Median latency of a sentence", f"{_brief(student.latency)} ms", ratio or ""))
+        ratio = teacher.latency and f"{brief(teacher.latency / student.latency)} times as fast as the teacher"
+        tiles.append(("Median latency of a sentence", f"{brief(student.latency)} ms", ratio or ""))
     if int8:
-        tiles.append(("Weights in int8", f"{_brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+        tiles.append(("Weights in int8", f"{brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
     return tiles
-
-
-def _brief(number: float) -> str:
-    """Three digits, or as many as stand before the point."""
-    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _cost_plots(models: Sequence[Model]) -> list[str]:

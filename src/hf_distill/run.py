@@ -140,6 +140,7 @@ def finish(
     if args.export and PartialState().is_main_process:
         report = export_student(trainer, corpora, data_args, model_args.trust_remote_code)
         results |= report
+        write_json(folder / "all_results.json", dict(sorted(results.items())))
         for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
             size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]
             tell(f"{folder / 'onnx' / file}: {size:.1f} MB, F1 {f1:.4f} (PyTorch {report['pytorch_f1']:.4f})")

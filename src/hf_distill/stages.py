@@ -33,7 +33,7 @@ from .students import build_student, label_config
 from .teacher import Teacher, load_teacher
 from .trainer import DistillationTrainer
 from .vocabulary import learn_tokenizer
-from .words import WORDS_THAT_FIT, choose_pattern, share_whole
+from .words import WORDS_THAT_FIT, choose_pattern
 
 logger = logging.get_logger(__name__)
 
@@ -180,13 +180,11 @@ def _train(
     if teacher is not None and not keep_tokens:
         # One tokenizer: the teacher reads the student's windows, so they have to suit both.
         max_length = teacher.max_length = min(max_length, teacher.max_length)
-    words = corpora["train"]["tokens"]
-    pattern = model.config.word_pattern = choose_pattern(words)
-    if args.distillation and share_whole(words, pattern) < WORDS_THAT_FIT:
+    model.config.word_pattern, whole = choose_pattern(corpora["train"]["tokens"])
+    if args.distillation and whole < WORDS_THAT_FIT:
         logger.warning(
-            f"{1 - share_whole(words, pattern):.1%} of the training words have blanks or marks in them at which the "
-            "saved student's pipeline would cut running text (config.word_pattern); give it lists of words "
-            "(is_split_into_words=True), or a pattern of your own."
+            f"{1 - whole:.1%} of the training words have marks in them at which the saved student's pipeline would cut "
+            "running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
         )
     with PartialState().main_process_first():
         evaluation = encode_dataset(

@@ -21,14 +21,13 @@ def split_words(text: str, pattern: str) -> list[tuple[int, int]]:
     return [found.span() for found in re.finditer(pattern, text) if found.group()]
 
 
-def choose_pattern(sentences: Iterable[Sequence[str]]) -> str:
-    """The way of splitting that leaves the words of a corpus whole: `PUNCTUATION_APART`, unless more than one word in a
-    hundred has punctuation in it.
+def choose_pattern(sentences: Iterable[Sequence[str]]) -> tuple[str, float]:
+    """The way of splitting that leaves the words of a corpus whole, and the share of words that it does leave whole:
+    `PUNCTUATION_APART`, unless more than one word in a hundred has punctuation in it.
     """
-    return PUNCTUATION_APART if share_whole(sentences, PUNCTUATION_APART) >= WORDS_THAT_FIT else PUNCTUATION_WITHIN
-
-
-def share_whole(sentences: Iterable[Sequence[str]], pattern: str) -> float:
-    """The share of a corpus's words that this way of splitting leaves whole."""
-    whole = [re.fullmatch(pattern, word) is not None for words in sentences for word in words]
-    return sum(whole) / max(1, len(whole))
+    words = [word for sentence in sentences for word in sentence]
+    for pattern in (PUNCTUATION_APART, PUNCTUATION_WITHIN):
+        whole = sum(re.fullmatch(pattern, word) is not None for word in words)
+        if whole >= WORDS_THAT_FIT * len(words):
+            break
+    return pattern, whole / max(1, len(words))
