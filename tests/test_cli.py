@@ -18,6 +18,7 @@ from hf_distill.alignment import load_tokenizer, predict_words
 from hf_distill.cli import main
 from hf_distill.export import save_model
 from hf_distill.labels import REFERENCE_TEACHER_LABELS
+from hf_distill.onnx_export import instruction_set
 from hf_distill.onnx_model import OnnxModel
 from hf_distill.words import PUNCTUATION_APART
 
@@ -263,6 +264,7 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.isa
 @pytest.mark.parametrize(
     ("recipe", "bf16"),
     [("recipe", ""), ("recipe_small", "--bf16 1"), ("recipe_tiny", "--bf16 0"), ("recipe_transformer", "--bf16 1")],
@@ -318,6 +320,7 @@ def test_time_is_measured_side_by_side(here, capsys):
     assert f"{report['threads']} thread(s)" in printed and "peak memory" in printed and "gain" in printed
 
 
+@pytest.mark.isa
 def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
     command = [*BILSTM.split(), *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
     # In bf16, too, what is exported is what was saved.
@@ -330,6 +333,7 @@ def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
         np.testing.assert_allclose(one, other, atol=1e-5)
     printed = capsys.readouterr().out
     assert "out/onnx/model.onnx" in printed and "out/onnx/model_quantized.onnx" in printed
+    assert f"on a CPU with {instruction_set()} (PyTorch" in printed
     results = json.loads(Path("out/all_results.json").read_text())
     assert results["onnx_f1"] == results["pytorch_f1"]
     row = f"| `onnx/model_quantized.onnx` | {results['int8_bytes'] / 1e6:.1f} | {results['int8_f1']:.4f} |"

@@ -234,6 +234,24 @@ def test_a_saved_student_loads_without_this_package(tmp_path, tokenizer, kind):
     assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
 
 
+@pytest.mark.isa
+def test_a_bilstm_learns_under_autocast_on_any_cpu(tokenizer):
+    """oneDNN makes an LSTM in bf16 on some CPUs only."""
+    model = BiLSTMForTokenClassification(BiLSTMConfig(len(tokenizer), 8, 8, dropout=0.0, **label_config(tiny.TAGS)))
+    inputs = {"input_ids": torch.randint(5, len(tokenizer), (3, 7)), "labels": torch.randint(0, 5, (3, 7))}
+    losses, gradients = [], []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            output = model(**inputs)
+        output.loss.backward()
+        losses.append(output.loss.item())
+        gradients.append(model.lstm.weight_hh_l0.grad.clone())
+        model.zero_grad()
+    assert output.logits.dtype == torch.bfloat16
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    torch.testing.assert_close(*gradients, atol=0.05 * gradients[0].abs().max().item(), rtol=0.1)
+
+
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
 def test_dropout_drops_its_share_and_keeps_the_mean(p):
     dropout, states = Dropout(p), torch.ones(100_003, requires_grad=True)

@@ -1,16 +1,22 @@
 """Tiny random models, tokenizers and corpora, made on the fly."""
 
+import functools
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from datasets import Dataset
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
+from hf_distill.alignment import gather_words
+from hf_distill.batching import DistillationCollator
 from hf_distill.data import SENTENCES
+from hf_distill.encoding import encode_dataset
 from hf_distill.export import save_model
+from hf_distill.labels import convert_tags, detect_scheme
 from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
 from hf_distill.onnx_export import write_onnx
 from hf_distill.students import label_config
@@ -152,8 +158,25 @@ def teacher(tokenizer=None, **kwargs) -> Teacher:
     return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
 
 
-def save_student(folder: Path, kind: str = "bilstm", tags: list[str] = TAGS, pattern: str | None = None) -> Path:
-    """A random student (of the kind bilstm or bert), with its ONNX files, that finds something nearly everywhere."""
+def save_student(
+    folder: Path,
+    kind: str = "bilstm",
+    tags: Sequence[str] = TAGS,
+    pattern: str | None = None,
+    trained: bool = False,
+) -> Path:
+    """A student (of the kind bilstm or bert) with its ONNX files: a random one, that finds something nearly everywhere,
+    or one that has learnt the rule of `tag` (and that cells and mice are of the type CELL, if the tags have that).
+    """
+    model, tokenizer = trained_student(kind, tuple(tags)) if trained else random_student(kind, tags)
+    model.config.word_pattern = pattern
+    save_model(model, tokenizer, folder)
+    write_onnx(model.eval(), folder / "onnx")
+    return folder
+
+
+def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """A student (of the kind bilstm or bert) with random weights, and its tokenizer."""
     tokenizer = wordpiece()
     if kind == "bert":
         model = bert(tokenizer, tags, seed=3)
@@ -164,7 +187,27 @@ def save_student(folder: Path, kind: str = "bilstm", tags: list[str] = TAGS, pat
         config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tags))
         model = BiLSTMForTokenClassification(config)
         torch.nn.init.normal_(model.classifier.weight, std=3)
-    model.config.word_pattern = pattern
-    save_model(model, tokenizer, folder)
-    write_onnx(model.eval(), folder / "onnx")
-    return folder
+    return model, tokenizer
+
+
+@functools.cache
+def trained_student(kind: str, tags: tuple[str, ...]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The same, trained until it is sure of the tags of random sentences."""
+    model, tokenizer = random_student(kind, tags)
+    sentences = corpus(2400, seed=4, longest=8).to_list()
+    for row in sentences:
+        if "S-CELL" in tags:
+            cells = zip(row["tokens"], row["tags"], strict=True)
+            row["tags"] = ["S-CELL" if word in ("cells", "mice") else name for word, name in cells]
+        row["tags"] = convert_tags(row["tags"], detect_scheme(tags))
+    rows = encode_dataset(Dataset.from_list(sentences, features=SENTENCES), tokenizer, 64, tags).to_list()
+    collate = DistillationCollator(tokenizer)
+    optimizer = torch.optim.AdamW(model.train().parameters(), 0.01)
+    for first in range(0, len(rows), 20):
+        batch = collate(rows[first : first + 20])
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits = gather_words(logits, batch["word_positions"])
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return model.eval(), tokenizer

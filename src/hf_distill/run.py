@@ -23,7 +23,7 @@ from .hub import claim_repository, write_run
 from .job import claim_folder, describe_job
 from .labels import UserError, make_tags
 from .model_card import write_card
-from .onnx_export import check_onnx_installed
+from .onnx_export import check_onnx_installed, instruction_set
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME
 from .report import write_report
 from .signals import SignalStore
@@ -143,7 +143,10 @@ def finish(
         write_json(folder / "all_results.json", dict(sorted(results.items())))
         for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
             size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]
-            tell(f"{folder / 'onnx' / file}: {size:.1f} MB, F1 {f1:.4f} (PyTorch {report['pytorch_f1']:.4f})")
+            tell(
+                f"{folder / 'onnx' / file}: {size:.1f} MB, F1 {f1:.4f} on a CPU with {instruction_set()} "
+                f"(PyTorch {report['pytorch_f1']:.4f})"
+            )
     if PartialState().is_main_process:
         write_run(folder / "run.yaml", [model_args, data_args, args])
         write_card(folder, model_args, data_args, args, corpora, trainer.tags, results)

@@ -1,5 +1,7 @@
 """A bidirectional LSTM for token classification that loads and saves like any transformers model."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -22,6 +24,18 @@ class Dropout(nn.Dropout):
         dropped = min(round(self.p * 2**16), 2**16 - 1)
         keep = (bits >= dropped - 2**15).view_as(states)
         return states * keep * (2**16 / (2**16 - dropped))
+
+
+@functools.cache
+def _autocast_runs_lstm(dtype: torch.dtype) -> bool:
+    """Whether an LSTM runs on this CPU under autocast to `dtype`: below AVX-512, oneDNN has none in bf16."""
+    lstm = nn.LSTM(1, 1)
+    try:
+        with torch.enable_grad(), torch.autocast("cpu", dtype):
+            lstm(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
 
 
 class BiLSTMForTokenClassification(PreTrainedModel):
@@ -105,6 +119,9 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
     def _run(self, states: Tensor, direction: str) -> Tensor:
         """One direction of one layer."""
+        if torch.is_autocast_enabled("cpu") and not _autocast_runs_lstm(torch.get_autocast_dtype("cpu")):
+            with torch.autocast("cpu", enabled=False):
+                return self._run(states.to(self.dtype), direction)
         weights = [
             getattr(self.lstm, f"{name}_{direction}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         ]
