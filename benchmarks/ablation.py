@@ -1,6 +1,6 @@
-"""What each part of the recipe for a small student is worth: the recipe, changed in one thing at a time.
+"""Ablation of the recipe for a small student: one setting changed at a time.
 
-`python benchmarks/reproduce.py --table ablation` runs it, with fewer unlabelled sentences than the recipe takes.
+Run by `python benchmarks/reproduce.py --table ablation`, with fewer unlabelled sentences than the recipe uses.
 """
 
 import json
@@ -10,15 +10,15 @@ from pathlib import Path
 import yaml
 from common import ROOT, markdown, run_resumable
 
-from hf_distill.data import load_tsv
-from hf_distill.metrics import f1_difference
+from hf_distill.data.readers.tsv import load_tsv
+from hf_distill.evaluation.metrics import f1_difference
 
 BASE = {"transfer_sentences": 24_000, "num_train_epochs": 3, "export": None}
 
 
 @dataclass
 class Change:
-    """What a row changes in the recipe (None: leaves out), and whether it goes without unlabelled text."""
+    """The settings that a row changes in the recipe (None: removes), and whether it uses unlabelled text."""
 
     settings: dict
     unlabeled: bool = True
@@ -48,7 +48,7 @@ ROWS = {
 
 
 def run_rows(teacher: str, data: Path, output: Path, seeds: list[int], extra: list[str]) -> None:
-    """Run all rows, a seed after another, and write `ablation.md` after each."""
+    """Run all rows for each seed, and write `ablation.md` after each run."""
     recipe = yaml.safe_load((ROOT / "configs" / "recipe_small.yaml").read_text()) | BASE
     for seed in seeds:
         for name, change in ROWS.items():
@@ -77,9 +77,7 @@ def folder_of(output: Path, name: str, seed: int) -> Path:
 
 
 def table(output: Path, data: Path) -> str:
-    """The rows that are finished: F1 by seed, their mean, and how far the mean is from the recipe's, each seed's
-    difference with its 95 % interval.
-    """
+    """The finished rows: F1 by seed, the mean, and each seed's difference to the recipe with its 95 % interval."""
     gold = load_tsv(str(data / "bc2gm" / "devel.tsv"), "IOBES")["tags"][:]
     seeds = sorted({int(path.name.rpartition("-")[2]) for path in (output / "ablation").glob("*-*")})
     lines = []
@@ -102,6 +100,6 @@ def table(output: Path, data: Path) -> str:
 
 
 def predicted(folder: Path) -> list[list[str]]:
-    """The student's tags, the last column of its predictions."""
+    """The student's tags, the last column of `predictions_eval.tsv`."""
     text = (folder / "predictions_eval.tsv").read_text(encoding="utf-8")
     return [[line.rpartition("\t")[2] for line in block.split("\n")] for block in text.strip("\n").split("\n\n")]

@@ -1,10 +1,10 @@
-"""Augmenting BC2GM: sentences per second, against the per-token method of the reference's notebook.
+"""Speed of augmenting BC2GM, compared with the per-token method of the *BioBERT Distillation* notebook.
 
     python benchmarks/augmentation.py --data ../shared/data
 
-Prints a table and, last, one line of JSON: `sentences_per_second` (6 rounds of three methods on one core, duplicates
-found and dropped, everything written to disk), `vs_reference` (over the per-token method on the same sentences,
-interleaved), `two_processes` (20 rounds: one process over two).
+Prints a table and, last, one line of JSON: `sentences_per_second` (6 rounds of three methods on one core, including
+the removal of duplicates and writing to disk), `vs_reference` (speed relative to the per-token method; the two
+alternate), `two_processes` (20 rounds: time of one process over that of two).
 """
 
 import argparse
@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# Before `datasets` is imported: its files go to a folder that ends with the run.
+# Set before `datasets` is imported: a cache that is deleted after the run.
 CACHE = tempfile.TemporaryDirectory(prefix="augmentation-")
 os.environ["HF_DATASETS_CACHE"] = CACHE.name
 
@@ -28,7 +28,7 @@ from hf_distill.files import format_table  # noqa: E402
 
 
 def per_token(tokens: list[str], tags: list[str], corpus: list[tuple[str, str]], mentions: list) -> list:
-    """One round for one sentence as the reference goes about it: candidates are gathered anew for each token."""
+    """One round for one sentence as in the notebook, which collects the candidates again for each token."""
     replaced = [
         random.choice([token for token, tag in corpus if tag == own]) if random.random() < 0.5 else word
         for word, own in zip(tokens, tags, strict=True)
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--reference_sentences", type=int, default=150, help="sentences for the per-token method")
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    datasets.disable_caching()  # otherwise the second time would be read from disk
+    datasets.disable_caching()  # otherwise repetitions would be read from the cache
     datasets.disable_progress_bars()
     torch.set_num_threads(1)
 
@@ -89,7 +89,7 @@ def main() -> None:
     mentions = [mention for row in rows for mention in find_mentions(*row)]
     sample = random.Random(0).sample(rows, args.reference_sentences)
 
-    augment(train)  # imports and the like are paid for
+    augment(train)  # warm-up
     six, reference, one, two = [], [], [], []
     for repeat in range(args.repeats):
         part = sample[repeat :: args.repeats]
@@ -107,7 +107,7 @@ def main() -> None:
         "two_processes": round(statistics.median(a / b for a, b in zip(one, two, strict=True)), 2),
     }
     table = [
-        ["per token, as the reference does", f"{slow:,.0f}", ""],
+        ["per token, as in BioBERT Distillation", f"{slow:,.0f}", ""],
         ["hf_distill, 6 rounds, one process", f"{rate:,.0f}", f"{kept:,} of {18 * len(train):,} are new"],
         ["hf_distill, 20 rounds, one process", f"{60 * len(train) / statistics.median(one):,.0f}", ""],
         ["hf_distill, 20 rounds, two processes", f"{60 * len(train) / statistics.median(two):,.0f}", ""],

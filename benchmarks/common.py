@@ -1,4 +1,4 @@
-"""What the benchmarks share: models of the sizes that are compared, text, measuring in turns, runs to be resumed."""
+"""Shared by the benchmarks: data, models with random weights, timing, and resumable runs."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv
-from hf_distill.labels import make_tags
-from hf_distill.students import label_config
+from hf_distill.runtime.tags import make_tags
+from hf_distill.students.build import label_config
 
 ROOT = Path(__file__).parents[1]
 TAGS = make_tags(["GENE"], "IOBES")
@@ -31,7 +31,7 @@ def load(data: Path, split: str) -> Dataset:
 
 
 def train_tokenizer(corpus: Dataset) -> PreTrainedTokenizerFast:
-    """A cased WordPiece tokenizer of the corpus."""
+    """A cased WordPiece tokenizer, trained on the corpus."""
     trained = BertWordPieceTokenizer(lowercase=False)
     text = (" ".join(words) for words in corpus["tokens"])
     trained.train_from_iterator(text, vocab_size=VOCABULARY, show_progress=False)
@@ -40,23 +40,23 @@ def train_tokenizer(corpus: Dataset) -> PreTrainedTokenizerFast:
 
 
 def bert(seed: int = 0, **sizes) -> BertForTokenClassification:
-    """A BERT with random weights, of base size unless told otherwise."""
+    """A BERT with random weights; the default sizes are those of BERT base."""
     torch.manual_seed(seed)
     return BertForTokenClassification(BertConfig(vocab_size=VOCABULARY, **sizes, **label_config(TAGS))).eval()
 
 
 def bilstm(size: int = 300, classifier_size: int = 256, seed: int = 0, **sizes: int) -> BiLSTMForTokenClassification:
-    """A BiLSTM with random weights, whose embeddings and LSTM are of one size unless `sizes` says otherwise."""
+    """A BiLSTM with random weights; `size` is the embedding and hidden size unless `sizes` overrides it."""
     torch.manual_seed(seed)
     sizes = {"embedding_size": size, "hidden_size": size, "classifier_size": classifier_size} | sizes
     return BiLSTMForTokenClassification(BiLSTMConfig(VOCABULARY, **sizes, **label_config(TAGS))).eval()
 
 
 def in_turns(contenders: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> dict[str, float]:
-    """Median seconds of a call, by contender.
+    """Median seconds per call of each contender.
 
-    In each round each contender in turn is called, after a first time that does not count, for about so many seconds,
-    at least three times.
+    In each round, each contender is called once to warm up and then repeatedly for about `seconds`, at least three
+    times. Alternating contenders share changes in the machine's speed.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     with tqdm(total=rounds * len(contenders), desc="Measuring") as progress:
@@ -74,12 +74,12 @@ def in_turns(contenders: Mapping[str, Callable[[], object]], rounds: int, second
 
 
 def print_json(figures: Mapping[str, float]) -> None:
-    """The last line of a benchmark."""
+    """Print the figures as JSON, the last line of a benchmark."""
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 
 def finish(call: Callable[[], object], model: PreTrainedModel) -> Callable[[], object]:
-    """A call that ends when the model's device has done the work."""
+    """Wrap a call so that it waits for the model's device."""
 
     def run():
         call()
@@ -90,27 +90,27 @@ def finish(call: Callable[[], object], model: PreTrainedModel) -> Callable[[], o
 
 
 def run_resumable(arguments: Sequence[str], folder: Path, last: str) -> None:
-    """Run run_distill.py to its end, unless the file that it writes last is in its folder.
+    """Run or resume run_distill.py, unless `last`, the file that it writes last, is in its folder.
 
-    `row.json` in the folder holds the command and the seconds that it took, interruptions left out.
+    `row.json` in the folder records the command and its seconds, without interruptions.
     """
     command = [str(ROOT / "run_distill.py"), *arguments]
     record = folder / "row.json"
     row = json.loads(record.read_text()) if record.exists() else {"command": command, "seconds": 0.0}
     if row["command"] != command:
         raise SystemExit(
-            f"{folder} was made by another command ({' '.join(row['command'])}): remove it, or use another."
+            f"{folder} belongs to another command ({' '.join(row['command'])}): remove it, or use another."
         )
     if (folder / last).exists():
-        print(f"{folder}: done before", flush=True)
+        print(f"{folder}: already finished", flush=True)
         return
-    print(f"{folder}: begins", flush=True)
+    print(f"{folder}: started", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
     before, start = row["seconds"], time.monotonic()
     with subprocess.Popen([sys.executable, *command]) as process:
         while process.poll() is None:
             time.sleep(1)
-            # A file that is there is whole.
+            # Replacing the file avoids partly written ones.
             temporary = record.with_suffix(".tmp")
             temporary.write_text(json.dumps(row | {"seconds": before + time.monotonic() - start}))
             os.replace(temporary, record)

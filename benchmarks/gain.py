@@ -1,11 +1,11 @@
-"""What distillation gains: F1 against latency of a teacher, of its students, and of one that has labels alone.
+"""F1 against latency of a teacher, its distilled students, and a student trained on labels only.
 
     python benchmarks/gain.py --data ../shared/data --models teacher=../shared/teacher small=small tiny=tiny
 
-Each model answers in PyTorch (fp32) and in ONNX Runtime (int8), on one thread: F1 (strict, constrained, with its 95 %
-interval) on BC2GM devel, and the milliseconds of a forward pass of one tokenised sentence, the mean over an even sample
-of 100, measured in turns. Prints a table, and writes the figures to docs/gain.json and the picture to docs/gain.png;
-without --models it draws the picture again.
+Each model runs in PyTorch (fp32) and in ONNX Runtime (int8), on one thread. Measures F1 (strict, constrained decoding,
+with its 95 % interval) on BC2GM devel, and the milliseconds of a forward pass of one tokenised sentence: the mean over
+100 evenly spaced sentences, with alternating models. Prints a table, and writes docs/gain.json and docs/gain.png;
+without --models, only the figure is drawn again.
 """
 
 import argparse
@@ -19,21 +19,22 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from transformers import AutoModelForTokenClassification
 
-from hf_distill import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
-from hf_distill.alignment import load_tokenizer, make_windows, predict_words, window_length
+from hf_distill.evaluation.metrics import f1_intervals, score
 from hf_distill.files import format_table, write_json
-from hf_distill.labels import convert_tags, detect_scheme, model_tags
-from hf_distill.metrics import f1_intervals, score
-from hf_distill.onnx_export import write_onnx
-from hf_distill.onnx_model import OnnxModel
-from hf_distill.plots import COLOURS, plain_log, style_axes
+from hf_distill.publishing.onnx_export import write_onnx
+from hf_distill.publishing.plots import COLOURS, plain_log, style_axes
+from hf_distill.runtime.onnx_model import OnnxModel
+from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.tags import convert_tags, detect_scheme, model_tags
+from hf_distill.runtime.windows import make_windows, window_length
+from hf_distill.teachers.loading import load_tokenizer
 
 FIGURES = ROOT / "docs" / "gain.json"
 SAMPLE = 100
 
 
 def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]:
-    """By model: `parameters`, `int8_mb`, and for `pytorch` and `int8` `ms`, `f1`, `low` and `high`."""
+    """By model: `parameters`, `int8_mb`, and `ms`, `f1`, `low` and `high` for `pytorch` and `int8`."""
     torch.set_num_threads(1)
     devel = load(data, "devel")
     sentences = devel["tokens"][:]
@@ -51,28 +52,28 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
             batches = [torch.tensor([window.input_ids]) for window in windows]
             size = quantized.stat().st_size / 1e6
             figures[name] = {"parameters": model.num_parameters(), "int8_mb": size}
-            for kind, speaker in (("pytorch", model), ("int8", OnnxModel(quantized, model.config, threads=1))):
-                logits = predict_words(speaker, tokenizer, sentences, length)
+            for kind, own in (("pytorch", model), ("int8", OnnxModel(quantized, model.config, threads=1))):
+                logits = predict_words(own, tokenizer, sentences, length)
                 f1, ends = score(logits, gold, tags)["f1"], f1_intervals(logits, gold, tags)
                 figures[name][kind] = {"f1": f1, "low": ends["f1_low"], "high": ends["f1_high"]}
-                calls[name, kind] = forward(speaker, batches)
+                calls[name, kind] = forward(own, batches)
         for (name, kind), seconds in in_turns(calls, rounds, 0).items():
             figures[name][kind]["ms"] = 1000 * seconds / len(sample)
     return figures
 
 
-def forward(speaker, batches: list[torch.Tensor]):
-    """Forward passes of all batches, to be called."""
+def forward(model, batches: list[torch.Tensor]):
+    """A function that runs forward passes of all batches."""
 
     def run() -> None:
         for input_ids in batches:
-            speaker(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+            model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
 
     return run
 
 
 def draw(figures: dict[str, dict], path: Path) -> None:
-    """F1 against latency: each model in PyTorch (hollow) and in int8 (full, its area by the size of that file)."""
+    """Plot F1 against latency: PyTorch (hollow) and int8 (filled, with an area by the size of the file)."""
     figure = Figure(figsize=(8, 4.4), dpi=150, layout="constrained")
     axes = figure.subplots()
     for number, (name, each) in enumerate(figures.items()):
@@ -81,7 +82,7 @@ def draw(figures: dict[str, dict], path: Path) -> None:
         axes.plot([slow["ms"], quick["ms"]], [slow["f1"], quick["f1"]], color=colour, linewidth=1, alpha=0.5)
         axes.scatter(slow["ms"], slow["f1"], 30, facecolor="white", edgecolor=colour, zorder=3)
         axes.scatter(quick["ms"], quick["f1"], 20 + 12 * each["int8_mb"], color=colour, alpha=0.85, zorder=2)
-        # Beside a somewhat faster model of like F1, whose name stands above, it stands below.
+        # Names are above the points, but below if a slightly faster model of similar F1 is close.
         below = any(
             1 < quick["ms"] / other["int8"]["ms"] < 2.5 and abs(quick["f1"] - other["int8"]["f1"]) < 0.01
             for other in figures.values()

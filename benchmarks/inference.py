@@ -1,14 +1,17 @@
-"""What a forward pass costs: BERT base beside students, in PyTorch and in ONNX Runtime.
+"""Latency and throughput of BERT base and of students, in PyTorch and in ONNX Runtime.
 
     python benchmarks/inference.py --data ../shared/data
 
-Random weights, BC2GM sentences of exactly 38 subwords. Prints a table and, last, one line of JSON: how many times
-longer BERT base takes than a student in ONNX Runtime, int8. At batch 1, on one thread, over the BiLSTM (300, head of
-256): `latency_vs_fp32`, BERT in PyTorch, fp32; `latency_vs_int8`, BERT in ONNX Runtime, int8; `latency_small_vs_int8`,
-the same over a BiLSTM of 128; `latency_tiny_vs_fp32`, BERT in PyTorch over the student of recipe_tiny.yaml. At batch
-32, on all threads, BERT in PyTorch, fp32: `throughput_bilstm`, `throughput_tinybert`; and in ONNX Runtime, int8:
-`throughput_bilstm_vs_int8`, `throughput_tinybert_vs_int8`. With `--device cuda` everything runs in PyTorch, in bf16,
-and the ratios are to BERT base on the same GPU.
+Random weights, BC2GM sentences of exactly 38 subwords. Prints a table and, last, one line of JSON: the time of BERT
+base over that of a student in ONNX Runtime, int8.
+
+- Batch 1, one thread: `latency_vs_fp32` (BERT in PyTorch, fp32, over a BiLSTM of 300 with a head of 256),
+  `latency_vs_int8` (BERT in ONNX Runtime, int8), `latency_small_vs_int8` (the same over a BiLSTM of 128),
+  `latency_tiny_vs_fp32` (BERT in PyTorch over the student of recipe_tiny.yaml);
+- batch 32, all threads: `throughput_bilstm` and `throughput_tinybert` (BERT in PyTorch, fp32),
+  `throughput_bilstm_vs_int8` and `throughput_tinybert_vs_int8` (BERT in ONNX Runtime, int8).
+
+With `--device cuda`, all models run in PyTorch in bf16 on the same GPU.
 """
 
 import argparse
@@ -19,10 +22,10 @@ import torch
 from common import TAGS, TINYBERT, bert, bilstm, finish, in_turns, load, print_json, train_tokenizer
 
 from hf_distill import encode_dataset
-from hf_distill.alignment import pad
+from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
-from hf_distill.onnx_export import write_onnx
-from hf_distill.onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
+from hf_distill.publishing.onnx_export import write_onnx
+from hf_distill.runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 
 SUBWORDS, BATCH = 38, 32
 
@@ -95,7 +98,7 @@ def main() -> None:
 
 
 def call(model, inputs: dict[str, torch.Tensor], device: str = "cpu"):
-    """A forward pass, to be called."""
+    """A function that runs a forward pass."""
 
     def run():
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):

@@ -1,11 +1,11 @@
-"""What int8 costs: weights of 8 and of 7 bits, with a scale for each matrix and for each of its rows.
+"""Accuracy, size and latency of int8: 8-bit and 7-bit weights, with one scale per matrix or per row.
 
     python benchmarks/int8.py --data ../shared/data --models small=small teacher=../shared/teacher
 
-By model and kind of file: F1 (strict, constrained) on BC2GM devel, the share of sentences that get the tags of fp32,
-the file's size, and the milliseconds of a forward pass of one sentence on one thread, the mean over an even sample of
-100, in turns. `7 bits, rows` is what `--export onnx` writes. Prints which instructions this CPU multiplies int8
-with: below VNNI, 8 bits overflow.
+By model and kind of file: F1 (strict, constrained decoding) on BC2GM devel, the share of sentences with the same tags
+as in fp32, the size of the file, and the milliseconds of a forward pass of one sentence on one thread, the mean over
+100 evenly spaced sentences, with alternating models. `7 bits, rows` is the format of `--export onnx`. The table names
+the CPU's instruction set for int8: without VNNI, products of 8-bit weights overflow.
 """
 
 import argparse
@@ -18,13 +18,14 @@ from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from transformers import AutoModelForTokenClassification
 
-from hf_distill import models  # noqa: F401 (registers the BiLSTM with the Auto classes)
-from hf_distill.alignment import load_tokenizer, predict_words, window_length
+from hf_distill.evaluation.metrics import decode, score
 from hf_distill.files import format_table
-from hf_distill.labels import convert_tags, detect_scheme, model_tags
-from hf_distill.metrics import decode, score
-from hf_distill.onnx_export import instruction_set, write_onnx
-from hf_distill.onnx_model import OnnxModel
+from hf_distill.publishing.onnx_export import instruction_set, write_onnx
+from hf_distill.runtime.onnx_model import OnnxModel
+from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.tags import convert_tags, detect_scheme, model_tags
+from hf_distill.runtime.windows import window_length
+from hf_distill.teachers.loading import load_tokenizer
 
 KINDS = {
     "8 bits": {},
@@ -58,11 +59,11 @@ def main() -> None:
             for kind, options in KINDS.items():
                 files[kind] = files["fp32"].with_name(f"{kind}.onnx")
                 quantize_dynamic(prepared, files[kind], **options)
-            answers = {}
+            predictions = {}
             for kind, file in files.items():
                 logits = predict_words(OnnxModel(file, model.config), tokenizer, devel["tokens"], length)
-                answers[kind] = decode(logits, tags)
-                same = sum(map(list.__eq__, answers[kind], answers["fp32"])) / len(devel)
+                predictions[kind] = decode(logits, tags)
+                same = sum(map(list.__eq__, predictions[kind], predictions["fp32"])) / len(devel)
                 f1, size = score(logits, gold, tags)["f1"], file.stat().st_size / 1e6
                 rows[name, kind] = [f"{name}, {kind}", f"{f1:.4f}", f"{same:.4f}", f"{size:.2f}"]
                 calls[name, kind] = forward(OnnxModel(file, model.config, threads=1), inputs)
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def forward(model: OnnxModel, inputs: list):
-    """A forward pass of each sentence, to be called."""
+    """A function that runs a forward pass of each sentence."""
 
     def run() -> None:
         for each in inputs:

@@ -1,15 +1,15 @@
-"""What it costs to let a teacher label text.
+"""Speed and memory of labelling text with a teacher.
 
     python benchmarks/labelling.py --data ../shared/data --teacher ../shared/teacher
 
 Prints a table and, last, one line of JSON:
 
-- `ours_vs_bare`: words per second of the labelling pass, tokenising and writing to disk included, over bare forward
-  passes on ready-made batches of as many tokens, in turns; both in bf16 if its argmax is that of fp32 for 99.9 % of the
+- `ours_vs_bare`: words per second of labelling, including tokenising and writing to disk, over those of forward passes
+  on prepared batches of as many tokens; the two alternate, in bf16 if its argmax agrees with fp32 for 99.9 % of the
   words (`bf16_agreement`), else in fp32;
-- `peak_mb`, `memory_growth`: peak memory, the libraries included, of labelling 1,000,000 augmented sentences (tiny
-  teacher, a process of its own), and that over the peak for 100,000. Pages of memory-mapped files (the text and the
-  stored signals), which the system takes back when it needs them, are left out.
+- `peak_mb`, `memory_growth`: peak memory, including libraries, of labelling 1,000,000 augmented sentences (tiny
+  teacher, separate process), and its ratio to the peak for 100,000. Memory-mapped files (the text and the stored
+  logits) do not count, since the system can reclaim their pages.
 """
 
 import argparse
@@ -27,20 +27,21 @@ from datasets import Dataset, concatenate_datasets, disable_progress_bars
 from transformers.utils import logging
 
 from hf_distill import SignalStore, Teacher, augment, load_teacher
-from hf_distill.alignment import BATCH_SUBWORDS, make_windows, pad
+from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
+from hf_distill.runtime.windows import BATCH_SUBWORDS, make_windows
 
 SAMPLE, SMALL, LARGE = 4096, 100_000, 1_000_000
 ROUNDS_PER_MILLION = 45  # of augmentation
 
 
 def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[float, float, str, float]:
-    """Words per second of ours and of bare passes, the number format, and the agreement of bf16 with fp32."""
+    """Words per second of labelling and of bare forward passes, the dtype, and the agreement of bf16 with fp32."""
     teacher = load_teacher(args.teacher, TAGS)
     teacher.model.to(args.device)
     sample = corpus.shuffle(seed=0).select(range(SAMPLE))
-    answers = [np.concatenate(teacher.predict(sample["tokens"], bf16)).argmax(-1) for bf16 in (False, True)]
-    agreement = float((answers[0] == answers[1]).mean())
+    predictions = [np.concatenate(teacher.predict(sample["tokens"], bf16)).argmax(-1) for bf16 in (False, True)]
+    agreement = float((predictions[0] == predictions[1]).mean())
     bf16 = agreement >= 0.999
 
     windows = [window.input_ids for cut in make_windows(teacher.tokenizer, sample["tokens"], 512) for window in cut]
@@ -67,7 +68,7 @@ def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[floa
 
 
 def label_many(data: Path, number: int) -> None:
-    """Print a line when so many augmented sentences are there, then label them with a tiny teacher."""
+    """Augment to `number` sentences, print a line, and label them with a tiny teacher."""
     corpus = load(data, "train")
     tokenizer = train_tokenizer(corpus)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
@@ -80,7 +81,7 @@ def label_many(data: Path, number: int) -> None:
 
 
 def peak_memory(command: list[str]) -> float:
-    """The most anonymous memory, in MB, that a command has in use after its first line, looked at 50 times a second."""
+    """Peak anonymous memory of a command after its first line of output, in MB, sampled 50 times per second."""
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="../shared/teacher", help="a token classifier with tags of BC2GM")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--label", type=int, help=argparse.SUPPRESS)  # what the processes of their own do
+    parser.add_argument("--label", type=int, help=argparse.SUPPRESS)  # for the subprocesses
     args = parser.parse_args()
     disable_progress_bars()
     logging.set_verbosity_error()

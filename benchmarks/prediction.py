@@ -1,15 +1,15 @@
-"""What it costs to tag 1,000,000 sentences with `run_distill.py predict`: a teacher beside a student.
+"""Time to tag 1,000,000 sentences with `run_distill.py predict`, for a teacher and a student.
 
     python benchmarks/prediction.py --data ../shared/data --teacher ../shared/teacher --student student
 
 Measured on a part of the unlabelled text. Prints a table and, last, one line of JSON:
 
-- `student_per_second`, `teacher_per_second`: sentences per second from file to file, on all cores or the GPU. Starting
-  up is left out: the difference between a longer and a shorter text counts;
-- `student_hours`, `teacher_hours`: for 1,000,000 sentences, at this speed;
-- `bare_per_second`: sentences per second of the student's int8 file in ONNX Runtime, on all threads, on ready-made
+- `student_per_second`, `teacher_per_second`: sentences per second from file to file, on all cores or the GPU, without
+  start-up (from the difference between a longer and a shorter text);
+- `student_hours`, `teacher_hours`: for 1,000,000 sentences at this speed;
+- `bare_per_second`: sentences per second of the student's int8 file in ONNX Runtime, on all threads, on prepared
   batches of 32 of the same sentences, sorted by length;
-- `predict_vs_bare`: the student's speed over that.
+- `predict_vs_bare`: `student_per_second` over `bare_per_second`.
 """
 
 import argparse
@@ -22,18 +22,20 @@ from pathlib import Path
 from common import in_turns, print_json
 from transformers import AutoConfig
 
-from hf_distill import models, prediction  # noqa: F401 (registers the BiLSTM with the Auto classes)
-from hf_distill.alignment import load_tokenizer, make_windows, pad, window_length
 from hf_distill.arguments import PredictionArguments
+from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
-from hf_distill.onnx_model import QUANTIZED_NAME, OnnxModel
+from hf_distill.prediction import predict as prediction
+from hf_distill.runtime.onnx_model import QUANTIZED_NAME, OnnxModel
+from hf_distill.runtime.windows import make_windows, window_length
+from hf_distill.teachers.loading import load_tokenizer
 
 BATCH, MILLION = 32, 1_000_000
 
 
 def speed(model: str, sentences: list[str], times: int) -> float:
-    """Sentences per second, from file to file: these sentences so many times, less what they take once."""
-    # The shorter run starts every process, too: it has a chunk for each.
+    """Sentences per second, from file to file: the time for `1 + times` copies of the text minus that for one."""
+    # One chunk per process, so that the shorter run starts all processes, too.
     prediction.CHUNK_TEXTS = min(prediction.CHUNK_TEXTS, -(-len(sentences) // len(os.sched_getaffinity(0))))
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -47,7 +49,7 @@ def speed(model: str, sentences: list[str], times: int) -> float:
 
 
 def bare_speed(student: str, sentences: list[str], rounds: int) -> float:
-    """Sentences per second of the student alone."""
+    """Sentences per second of the student's forward passes only."""
     config, tokenizer = AutoConfig.from_pretrained(student), load_tokenizer(student)
     cuts = make_windows(tokenizer, [sentence.split() for sentence in sentences], window_length(tokenizer, config))
     windows = sorted((window.input_ids for cut in cuts for window in cut), key=len)

@@ -1,11 +1,12 @@
-"""The reference's result tables, row by row: each row is a file in configs/bc2gm. And an ablation of the recipe.
+"""Reproduce the result tables of the *BioBERT Distillation* script, and an ablation of the recipe.
 
     python benchmarks/reproduce.py --rows bilstm-15k bilstm-56k --epochs 5 --teacher ../shared/teacher
     python benchmarks/reproduce.py --table ablation --teacher ../shared/teacher
 
-A row that was interrupted goes on from its last checkpoint, and a finished one is not run again. After each row all
-that is finished in the output folder is written to `table.md`, and the F1 of augmented rows beside that of as many
-unlabelled sentences (rows `unlabeled-...`) to `augmentation.png`. What stands after `--` is passed to run_distill.py.
+Each row of the tables is a file in configs/bc2gm. An interrupted row is resumed from its last checkpoint; a finished
+one is not run again. After each row, all finished rows are written to `table.md`, and `augmentation.png` compares the
+F1 of augmented sentences and of as many unlabelled ones (rows `unlabeled-...`). Arguments after `--` are passed to
+run_distill.py.
 """
 
 import argparse
@@ -30,12 +31,12 @@ from hf_distill import augment, load_tsv  # noqa: E402
 
 @dataclass
 class Row:
-    """What the reference reports: token F1, and milliseconds of a forward pass on its GPU."""
+    """A row of the tables: the script's token F1 and milliseconds of a forward pass (on its authors' GPU)."""
 
     token_f1: float | None = None
     milliseconds: float | None = None
-    config: str = ""  # where it is not the row's own name
-    like_rounds: int = 0  # as many unlabelled sentences as so many rounds of augmentation make
+    config: str = ""  # default: the name of the row
+    like_rounds: int = 0  # add as many unlabelled sentences as this many rounds of augmentation would
 
 
 ROWS = {
@@ -68,7 +69,7 @@ def folder_of(output: Path, name: str, epochs: int | None) -> Path:
 
 
 def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
-    """Run one row to its end, adding up the seconds it takes, interruptions left out."""
+    """Run or resume a row; its seconds are recorded without interruptions."""
     folder = folder_of(args.output, name, args.epochs)
     teacher = args.teacher or folder_of(args.output, "teacher", args.epochs)
     flags = {
@@ -79,7 +80,7 @@ def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
     if name != "teacher":
         flags["teacher_model_name_or_path"] = teacher
         if not Path(teacher).exists() and not args.teacher:
-            raise SystemExit(f"{teacher} is not there: run the row `teacher` first, or name one with --teacher.")
+            raise SystemExit(f"{teacher} does not exist: run the row `teacher` first, or give one with --teacher.")
     elif args.teacher:
         flags |= {"student_model_name_or_path": teacher, "do_train": 0}
     if args.epochs:
@@ -92,14 +93,14 @@ def run_row(name: str, args: argparse.Namespace, extra: list[str]) -> None:
 
 
 def unlabeled_like(rounds: int, args: argparse.Namespace) -> Path:
-    """The first unlabelled sentences, as many as so many rounds of augmentation make new ones."""
+    """A file of the first unlabelled sentences, as many as `rounds` of augmentation create."""
     path = args.output / f"unlabeled-{rounds}-rounds.txt.gz"
     if not path.exists():
         number = len(augment(load_tsv(str(args.data / "bc2gm" / "train.tsv"), "IOBES"), rounds))
         with open(args.data / "biomedical_unlabeled.txt", encoding="utf-8") as file:
             lines = list(itertools.islice(file, number))
         if len(lines) < number:
-            raise SystemExit(f"{number:,} sentences are asked for, the unlabelled data has {len(lines):,}.")
+            raise SystemExit(f"{number:,} sentences are needed, but the unlabelled data has only {len(lines):,}.")
         path.parent.mkdir(parents=True, exist_ok=True)
         with gzip.open(f"{path}.tmp", "wt", encoding="utf-8") as file:
             file.writelines(lines)
@@ -108,7 +109,7 @@ def unlabeled_like(rounds: int, args: argparse.Namespace) -> Path:
 
 
 def finished(output: Path) -> list[tuple[str, Path, dict, dict]]:
-    """(row, folder, results, benchmark) of all that is finished, in the order of the tables."""
+    """(row, folder, results, benchmark) of each finished run, in the order of the tables."""
     folders = [
         (name, folder) for name in ROWS for folder in [output / name, *sorted(output.glob(f"{name}-[0-9]*-epochs"))]
     ]
@@ -124,7 +125,7 @@ def epochs_of(folder: Path) -> int:
 
 
 def table(output: Path) -> str:
-    """What is finished, as Markdown."""
+    """The finished rows as a Markdown table."""
     header = [
         "row",
         "mentions",
@@ -161,7 +162,7 @@ def table(output: Path) -> str:
 
 
 def plot(output: Path) -> None:
-    """F1 against the words that the teacher labelled: augmented sentences, and as many unlabelled ones."""
+    """Plot F1 against the number of words labelled by the teacher, for augmented and for unlabelled sentences."""
     figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
     done = finished(output)
     for label, rows, marker in (("augmented", AUGMENTED, "o"), ("unlabelled text", UNLABELED, "s")):
@@ -186,11 +187,13 @@ def plot(output: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", default="reference", choices=["reference", "ablation"])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2], help="of the ablation, which has all its rows")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=[1, 2], help="seeds of the ablation, which always runs all rows"
+    )
     parser.add_argument("--rows", nargs="*", default=list(ROWS)[:12], choices=ROWS, help="default: all twelve")
-    parser.add_argument("--epochs", type=int, help="train no longer than so many epochs")
+    parser.add_argument("--epochs", type=int, help="maximum number of epochs")
     parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/")
-    parser.add_argument("--teacher", help="a fine-tuned teacher, in place of that of the row `teacher`")
+    parser.add_argument("--teacher", help="a fine-tuned teacher, instead of that of the row `teacher`")
     parser.add_argument("--output", type=Path, default="outputs/bc2gm")
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)

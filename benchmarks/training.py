@@ -1,20 +1,21 @@
-"""What a training run costs, beside other ways to do the same.
+"""Time of a training run, compared with other implementations.
 
     python benchmarks/training.py --data ../shared/data
 
-A BiLSTM (300, head of 256) learns BC2GM in batches of 32 from a teacher of BERT base's size (random weights). In turns:
+A BiLSTM (300, head of 256) is trained on BC2GM in batches of 32, with a teacher of BERT base's size (random weights).
+The contenders alternate:
 
-- ours: `DistillationTrainer` on stored signals, in bf16; plain: the same on labels alone;
-- bare: a PyTorch loop over the same batches, ready-made, with the same optimiser and precision;
-- reference: the teacher is asked at each step, for hidden states and attentions too, every sentence is padded to 202
-  subwords, which the student reads, AdamW is unfused, all in fp32;
-- TextBrewer: `GeneralDistiller` as it comes, in fp32; the teacher is asked at each step, batches are padded to their
-  longest sentence. (Its `BasicDistiller` can keep logits in memory, for batches that stay the same in each epoch.)
-- The last two also under bf16 autocast, which neither of them has of its own.
+- ours: `DistillationTrainer` with stored teacher logits, in bf16; plain: the same on labels only;
+- bare: a PyTorch loop over the same batches, prepared, with the same optimiser and precision;
+- reference: a loop as in the *BioBERT Distillation* script. The teacher runs at each step with hidden states and
+  attentions, every sentence is padded to 202 subwords for the student, too, AdamW is unfused, all in fp32;
+- TextBrewer: `GeneralDistiller` with its defaults, in fp32. The teacher runs at each step, batches are padded to their
+  longest sentence. (Its `BasicDistiller` can cache logits in memory if the batches are the same in each epoch.)
+- The last two also under bf16 autocast, which neither offers itself.
 
 Prints a table and, last, one line of JSON: `stored_vs_plain` (an epoch), `reference_vs_ours` and `textbrewer_vs_ours`
-(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's one pass over the corpus), the same
-with `_bf16`, `ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
+(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's single pass over the corpus), the
+same with `_bf16`, `ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
 """
 
 import argparse
@@ -45,19 +46,19 @@ from hf_distill import (
     attach_signals,
     encode_dataset,
 )
-from hf_distill.alignment import gather_words, pad
-from hf_distill.batching import DistillationCollator
+from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
-from hf_distill.losses import logit_mse
+from hf_distill.training.batching import DistillationCollator, gather_words
+from hf_distill.training.losses import logit_mse
 
-BATCH, EPOCHS, REFERENCE_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
-STEPS = {"ours": 40, "plain": 40, "bare": 40, "reference": 2, "TextBrewer": 4}  # that are measured in a round
-BF16 = ("reference", "TextBrewer")  # that are measured once more, in bf16
-WARM_UP = 3  # steps before them, one of the slow ones
+BATCH, EPOCHS, PADDED_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
+STEPS = {"ours": 40, "plain": 40, "bare": 40, "reference": 2, "TextBrewer": 4}  # measured steps per round
+BF16 = ("reference", "TextBrewer")  # also measured in bf16
+WARM_UP = 3  # steps before the measured ones; a single one for the slow contenders
 
 
 class Clock(TrainerCallback):
-    """Seconds from the end of the last step of warming up to the end of training."""
+    """Measures the seconds from the end of the warm-up to the end of training."""
 
     def on_step_end(self, args, state, control, **kwargs):
         if state.global_step == WARM_UP:
@@ -66,7 +67,7 @@ class Clock(TrainerCallback):
 
 
 class Bench:
-    """The models and data that all contenders share. Each contender returns the seconds a sentence takes."""
+    """The contenders, with shared models and data. Each contender returns the seconds per sentence."""
 
     def __init__(self, args: argparse.Namespace, folder: str):
         self.folder, self.device = folder, torch.device(args.device)
@@ -74,7 +75,7 @@ class Bench:
         self.tokenizer = train_tokenizer(self.corpus)
         self.teacher = Teacher(bert().to(self.device), self.tokenizer, [[index] for index in range(len(TAGS))], 512)
         self.rows = encode_dataset(self.corpus, self.tokenizer, 512, TAGS)
-        # What the signals say does not matter here, so a tiny model gives them.
+        # The values of the logits do not matter here, so that a tiny teacher computes them.
         small = bert(hidden_size=24, num_hidden_layers=1, intermediate_size=24).to(self.device)
         tiny = Teacher(small, self.tokenizer, self.teacher.mapping, 512)
         self.signals = attach_signals([SignalStore(tiny, self.corpus, Path(folder) / "signals")], self.rows)
@@ -134,18 +135,18 @@ class Bench:
     def reference(self, steps: int, bf16: bool = False) -> float:
         student = bilstm().train().to(self.device)
         teacher = self.teacher.model
-        teacher.set_attn_implementation("eager")  # as attentions need
+        teacher.set_attn_implementation("eager")  # needed for attentions
         optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE)
-        loader = iter(self.random_batches(REFERENCE_LENGTH))
+        loader = iter(self.random_batches(PADDED_LENGTH))
         for step in range(1 + steps):
             if step == 1:
                 start = self.now()
             batch = self.to_device(next(loader))
             with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
                 with torch.no_grad():
-                    taught = teacher(**batch, output_hidden_states=True, output_attentions=True)
+                    teacher_outputs = teacher(**batch, output_hidden_states=True, output_attentions=True)
                 logits = student(input_ids=batch["input_ids"]).logits
-            loss = nn.functional.mse_loss(logits.float(), taught.logits.float())
+            loss = nn.functional.mse_loss(logits.float(), teacher_outputs.logits.float())
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -178,7 +179,7 @@ class Bench:
         with autocast, distiller, contextlib.redirect_stderr(io.StringIO()):  # its progress bar
             optimizer = torch.optim.AdamW(student.parameters(), LEARNING_RATE, fused=True)
             distiller.train(optimizer, clocked(), num_steps=2 + steps, callback=None)
-        # From the beginning of the second step to that of the last, at whose end it writes a checkpoint.
+        # From the start of the second step to that of the last one, which ends with writing a checkpoint.
         return (times[1 + steps] - times[1]) / (steps * BATCH)
 
     def random_batches(self, length: int | None) -> DataLoader:
@@ -195,14 +196,14 @@ class Bench:
         return DataLoader(self.rows, BATCH, shuffle=True, collate_fn=collate, drop_last=True)
 
     def labelling(self) -> float:
-        """Seconds a sentence that the teacher takes to label some of the corpus."""
+        """Seconds per sentence of labelling a sample of the corpus with the teacher."""
         sample = self.corpus.shuffle(seed=0).select(range(512))
         start = self.now()
         SignalStore(self.teacher, sample, Path(self.folder) / f"labelled-{start}", bf16=True).compute()
         return (self.now() - start) / len(sample)
 
     def per_word(self, seconds: float, batches: Iterable[list[int]]) -> float:
-        """Seconds a sentence of the average number of words takes, from the time of these batches."""
+        """Seconds per sentence of average length, from the seconds of these batches."""
         words = sum(map(len, self.rows["word_positions"]))
         measured = sum(len(self.rows[row]["word_positions"]) for batch in batches for row in batch)
         return seconds / measured * words / len(self.rows)
@@ -251,7 +252,7 @@ def main() -> None:
         runs["ours"] = [run + labelling for run, labelling in zip(runs["ours"], once, strict=True)]
 
         def ratio(above: list[float], below: list[float]) -> float:
-            """Median of the rounds' ratios, since a shared machine is now slow, now fast."""
+            """Median of the rounds' ratios, since the speed of a shared machine varies."""
             return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
         table = [

@@ -1,12 +1,12 @@
-"""A student in the browser beside Python: whether both find the same, how long it takes, how much is loaded.
+"""A student in the browser and in Python: agreement, latency and download size.
 
     npm --prefix demo/web ci && npm --prefix demo/web run build
     python benchmarks/web.py --data ../shared/data --student student
 
-Types BC2GM development sentences into the page of demo/web in headless Chromium, and gives each to Python's pipeline
-with ONNX Runtime, too; both have the int8 file and one thread. Prints a table and, last, one line of JSON: `agree`,
-the share of sentences in which both find the same mentions; `browser_ms` and `python_ms`, the median time from text
-to mentions; and what the browser loads, in MB: `model_mb`, `tokenizer_mb`, `page_mb` (the page with its runtime).
+Enters BC2GM development sentences into the page of demo/web in headless Chromium, and runs Python's pipeline with ONNX
+Runtime on them; both use the int8 file and one thread. Prints a table and, last, one line of JSON: `agree`, the share
+of sentences with the same mentions in both; `browser_ms` and `python_ms`, the median time from text to mentions; and
+the MB that the browser loads: `model_mb`, `tokenizer_mb`, `page_mb` (the page with its runtime).
 """
 
 import argparse
@@ -26,18 +26,18 @@ from common import ROOT, load, print_json
 from playwright.sync_api import Page, sync_playwright
 from transformers import AutoModelForTokenClassification
 
-from hf_distill.alignment import load_tokenizer
 from hf_distill.files import format_table
-from hf_distill.onnx_model import QUANTIZED_NAME
-from hf_distill.pipeline import MentionPipeline
+from hf_distill.runtime.onnx_model import QUANTIZED_NAME
+from hf_distill.runtime.pipeline import MentionPipeline
+from hf_distill.teachers.loading import load_tokenizer
 
 DIST = ROOT / "demo" / "web" / "dist"
-# Nothing but the page is to be asked for.
+# Chromium itself should send no requests.
 FLAGS = "--disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run".split()
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
-    """A file server that reports nothing."""
+    """A file server without a log."""
 
     def log_message(self, format, *args):
         pass
@@ -48,7 +48,7 @@ class Demo:
 
     Attributes:
         page: the browser's page.
-        trouble: what the console reported, and requests that went elsewhere.
+        trouble: console messages, errors, and requests to other servers.
     """
 
     def __init__(self, page: Page, address: str):
@@ -65,17 +65,17 @@ class Demo:
             self.trouble.append(f"a request to {url}")
 
     def wait(self) -> None:
-        """Until the text in the page has its answer, or an error is shown."""
+        """Wait until the mentions of the text or an error are shown."""
         self.page.wait_for_selector("#mentions[aria-busy=false], #status.error", state="attached")
 
     def find(self, text: str) -> list[tuple[str, int, int]]:
-        """Put a text in the place of the one before. Returns what is marked: (entity type, start, end)."""
+        """Enter a text. Returns the marked mentions: (entity type, start, end)."""
         self.page.fill("#text", text)
         self.wait()
         return self.marks()
 
     def marks(self) -> list[tuple[str, int, int]]:
-        """What is marked now."""
+        """The marked mentions."""
         parts = self.page.locator("#marks").evaluate(
             "marks => [...marks.childNodes].map(part => [part.textContent, part.dataset?.type])"
         )
@@ -87,13 +87,13 @@ class Demo:
         return marks
 
     def milliseconds(self) -> float:
-        """The latency that the page shows of its last answer."""
+        """The latency of the last text, as the page shows it."""
         return float(self.page.inner_text("#last").split()[0])
 
 
 @contextmanager
 def open_demo(built: Path, student: Path, **context) -> Iterator[Demo]:
-    """Serve the built page with a student on this machine, and open it. `context` is for the browser's context."""
+    """Serve the built page with a student locally, and open it. `context` is passed to `Browser.new_context`."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         for path in built.iterdir():
             if path.is_file():
@@ -112,13 +112,13 @@ def open_demo(built: Path, student: Path, **context) -> Iterator[Demo]:
 
 
 def python_pipeline(student: Path, threads: int = 1) -> MentionPipeline:
-    """The student's pipeline on its int8 file."""
+    """The student's pipeline with its int8 file."""
     model = AutoModelForTokenClassification.from_pretrained(student)
     return MentionPipeline(model=model, tokenizer=load_tokenizer(str(student)), onnx=QUANTIZED_NAME, threads=threads)
 
 
 def spans(mentions: list[dict]) -> list[tuple[str, int, int]]:
-    """What Python's pipeline found, as `Demo.find` gives it."""
+    """The pipeline's mentions in the format of `Demo.find`."""
     return [(mention["entity_group"], mention["start"], mention["end"]) for mention in mentions]
 
 

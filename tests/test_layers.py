@@ -1,6 +1,9 @@
+"""Where imports may lead: a wing (folder) imports from wings below its own, and what travels from its siblings."""
+
 import ast
 import importlib.util
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -9,46 +12,39 @@ import hf_distill
 
 ROOT = Path(hf_distill.__file__).parent
 
-# A file imports only from layers below its own. A new file has to be given its place here.
-LAYERS = [
-    [
-        "labels",
-        "losses",
-        "arguments",
-        "projection",
-        "files",
-        "words",
-        "onnx_model",
-        "plots",
-        "models",
-        "models.configuration_bilstm",
-        "models.modeling_bilstm",
-    ],
-    ["data", "alignment", "errors", "metrics", "loading", "parsing"],
-    ["augmentation", "card_tables", "encoding", "pipeline", "teacher", "job", "onnx_export", "vocabulary"],
-    ["students", "signals", "batching", "corpora", "export", "hub", "model_card", "report", "tagging"],
-    ["trainer", "benchmark", "prediction"],
-    ["stages", "evaluation"],
-    ["run"],
-    ["cli", "__init__"],
-    ["__main__"],
-]
-LEVEL = {f"hf_distill.{name}": level for level, names in enumerate(LAYERS) for name in names}
+# From the ground up. A file that stands in no wing is one by itself.
+WINGS = """
+    runtime files arguments data teachers students prediction evaluation publishing training workflow parsing cli
+    __init__ __main__
+""".split()
+TORCH_FILES = ("configuration_bilstm", "modeling_bilstm", "pipeline")  # of runtime/
 
 
-def module_name(path):
-    return "hf_distill." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+def module_name(path: Path) -> str:
+    return ".".join(["hf_distill", *path.relative_to(ROOT).with_suffix("").parts])
 
 
 FILES = {module_name(path): path for path in ROOT.rglob("*.py")}
 
 
-def imports(name):
-    """Every module that a file imports, at its top or inside a function."""
-    path = FILES[name]
-    package = ".".join(["hf_distill", *path.relative_to(ROOT).parent.parts])
+def wing(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports(name: str) -> set[str]:
+    """The modules that a file imports, at its top or inside a function, but for those that type checkers alone read."""
+    package = name.rpartition(".")[0]
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    for_checkers = [
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    ]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
+        if node in for_checkers:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -56,29 +52,46 @@ def imports(name):
             for alias in node.names:
                 # `from . import losses` names a module, `from .losses import logit_mse` a thing in one.
                 full = f"{module}.{alias.name}"
-                found.add(full if full in LEVEL else module)
+                found.add(full if full in FILES else module)
     return {"hf_distill.__init__" if module == "hf_distill" else module for module in found}
 
 
-def test_every_file_has_its_layer():
-    assert sorted(FILES) == sorted(LEVEL)
+def own(name: str) -> set[str]:
+    return {module for module in imports(name) if module.partition(".")[0] == "hf_distill"}
 
 
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_imports_come_from_below(name):
-    own = {module for module in imports(name) if module.startswith("hf_distill")}
-    if name.startswith("hf_distill.models"):
-        own = {module for module in own if not module.startswith("hf_distill.models")}
-    assert {module: LEVEL[module] for module in own if LEVEL[module] >= LEVEL[name]} == {}
+    level = WINGS.index(wing(name))
+    assert {module for module in own(name) if WINGS.index(wing(module)) > level} == set()
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(FILES) if name.startswith("hf_distill.models")])
-def test_model_files_need_only_torch_and_transformers(name):
-    """The Hub carries them as remote code, to users who do not have this package."""
-    foreign = {module.partition(".")[0] for module in imports(name) if not module.startswith("hf_distill.models")}
-    assert foreign - set(sys.stdlib_module_names) <= {"torch", "transformers"}
+def test_no_imports_run_in_a_circle():
+    TopologicalSorter({name: own(name) for name in FILES}).prepare()
+
+
+@pytest.mark.parametrize("name", sorted(name for name in FILES if wing(name) == "runtime"))
+def test_runtime_can_travel(name):
+    """A saved student carries these files to users who have neither this package nor, some day, PyTorch."""
+    foreign = {module.partition(".")[0] for module in imports(name)} - set(sys.stdlib_module_names) - {"hf_distill"}
+    allowed = {"numpy", "tokenizers", "huggingface_hub", "onnxruntime"}
+    if name.rpartition(".")[2] in TORCH_FILES:
+        allowed |= {"torch", "transformers"}
+    assert foreign <= allowed
+    # They lie in one folder, and transformers, which reads them there, knows `from .tags import ...` alone.
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    relative = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+    assert all(node.level == 1 and node.module and "." not in node.module for node in relative)
+    # It refuses to load code that imports what is not installed, but for what stands in a `try`.
+    tried = [node for block in ast.walk(tree) if isinstance(block, ast.Try) for node in ast.walk(block)]
+    found = [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) and node not in tried]
+    assert not any("onnxruntime" in ast.unparse(node) for node in found)
+
+
+def test_wings_hold_no_code_of_their_own():
+    assert [path for path in ROOT.rglob("*/__init__.py") if path.read_text()] == []
 
 
 def test_imports_are_found():
-    assert {"hf_distill.losses", "hf_distill.alignment", "torch"} <= imports("hf_distill.trainer")
-    assert "hf_distill.models.configuration_bilstm" in imports("hf_distill.models.modeling_bilstm")
+    assert {"hf_distill.training.losses", "hf_distill.runtime.tags", "torch"} <= imports("hf_distill.training.trainer")
+    assert "hf_distill.runtime.configuration_bilstm" in imports("hf_distill.runtime.modeling_bilstm")

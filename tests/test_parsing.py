@@ -1,29 +1,14 @@
-import logging
-import shlex
 from pathlib import Path
 
 import pytest
+from tiny import BILSTM, DATA, TINYBERT
 
-from hf_distill.arguments import DistillationArguments
-from hf_distill.labels import UserError
-from hf_distill.parsing import parse_arguments
-from hf_distill.run import prepare
+from hf_distill.arguments import PredictionArguments
+from hf_distill.cli import main
+from hf_distill.parsing import parse_arguments, parse_prediction
+from hf_distill.runtime.tags import UserError
 
-BILSTM = shlex.split("""
-    --task_name ner --model_name bilstm --path_to_train train_aug3.tsv --path_to_val val.tsv
-    --teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
-    --num_train_epochs 50 --eval_steps 50 --logging_steps 10 --save_steps 10 --weight_decay 1e-2
-    --teacher_checkpoint biobert_state_dict.pt --embedding_type train --embedding_size 300 --hidden_size 300
-    --classifier_size 256 --do_train 1 --distillation 1
-""")
-TINYBERT = shlex.split("""
-    --task_name ner --model_name tinybert --path_to_train train_aug3.tsv --path_to_val val.tsv
-    --teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
-    --num_train_epochs 50 --eval_steps 50 --logging_steps 50 --save_steps 10 --weight_decay 1e-2
-    --teacher_checkpoint biobert_state_dict.pt --distillation 1 --do_train 1
-""")
 ROOT = Path(__file__).parents[1]
-DATA = ["--path_to_train", "train.tsv", "--path_to_val", "val.tsv"]
 
 
 def write(tmp_path, text):
@@ -163,126 +148,6 @@ def test_constant_scheduler(flags):
     assert parse_arguments([*DATA, *flags])[2].lr_scheduler_type == "constant"
 
 
-@pytest.mark.parametrize(
-    ("flags", "eval_strategy", "save_steps"),
-    [
-        ("--eval_steps 50 --save_steps 10", "steps", 50),
-        ("--eval_steps 50 --save_steps 120", "steps", 150),
-        ("--eval_steps 50 --save_steps 100", "steps", 100),
-        ("--eval_steps 50 --save_steps 10 --load_best_model_at_end 0", "steps", 10),
-        ("--eval_steps 50 --save_steps 10 --eval_strategy epoch", "epoch", 10),
-        ("--save_steps 10", "epoch", 10),
-    ],
-)
-def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
-    with caplog.at_level(logging.WARNING):
-        training = parse_arguments([*DATA, *flags.split()])[2]
-    assert training.eval_strategy == training.save_strategy == eval_strategy
-    assert training.save_steps == save_steps
-    assert training.save_total_limit == 2
-    assert (f"becomes {save_steps}" in caplog.text) == (f"--save_steps {save_steps}" not in flags)
-
-
-def test_defaults():
-    model, data, training = parse_arguments(DATA)
-    assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, None)
-    prepare(model, training)
-    assert (training.learning_rate, training.per_device_train_batch_size) == (1e-3, 32)
-    assert training.lr_scheduler_type == "linear"
-    assert (training.label_smoothing_factor, training.alpha, training.min_teacher_f1) == (0.1, 0, 0.1)
-    assert training.metric_for_best_model == "f1" and training.greater_is_better
-
-
-@pytest.mark.parametrize(
-    ("flags", "rate"), [("", 1e-3), ("--model_name tinybert", 3e-4), ("--model_name tinybert --lr_params 1e-5", 1e-5)]
-)
-def test_each_student_has_its_learning_rate(flags, rate):
-    model, _, training = parse_arguments([*DATA, *flags.split()])
-    prepare(model, training)
-    assert training.learning_rate == rate
-
-
-@pytest.mark.parametrize(
-    ("flags", "folder"),
-    [
-        ([], "outputs/bilstm"),
-        (["--model_name", "tinybert", "--comment", "first try"], "outputs/tinybert-first try"),
-        (["--output_dir", "here"], "here"),
-    ],
-)
-def test_default_output_folder(flags, folder):
-    model, _, training = parse_arguments([*DATA, *flags])
-    prepare(model, training)
-    assert training.output_dir == folder
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--alpha 1.7", "--alpha must be in [0.0, 1.0], got 1.7."),
-        ("--alpha -1", "--alpha must be in [0.0, 1.0], got -1.0."),
-        ("--alpha nan", "--alpha must be in [0.0, 1.0], got nan."),
-        ("--temperature 0", "--temperature must be above 0, got 0.0."),
-        ("--label_smoothing_factor 1", "--label_smoothing_factor must be in [0.0, 1.0), got 1.0."),
-        ("--hidden_loss_weight -0.5", "--hidden_loss_weight must not be negative, got -0.5."),
-        ("--dropout 1", "--dropout must be in [0, 1), got 1.0."),
-        ("--embedding_size 0", "--embedding_size must be positive, got 0."),
-        ("--n_layers -2", "--n_layers must be positive, got -2."),
-        ("--classifier_size -1", "--classifier_size must not be negative, got -1."),
-        ("--max_seq_length 8", "--max_seq_length must be at least 16, got 8."),
-        ("--model_name lstm", "argument --model_name"),
-        ("--model_name lstm", "invalid choice: 'lstm' (choose from"),
-        ("--tag_scheme BIO", "invalid choice: 'BIO'"),
-        ("--lr_params fast", "argument --learning_rate"),
-        ("--lr_params fast", "invalid float value: 'fast'"),
-        ("--do_train maybe", "got maybe"),
-        ("--eval_strategy sometimes", "sometimes is not a valid"),
-        ("--alpha", "expected one argument"),
-        ("--augmentation_rounds -1", "--augmentation_rounds must not be negative, got -1"),
-        ("--transfer_sentences -5", "--transfer_sentences must not be negative, got -5"),
-        ("--vocabulary_size -1", "--vocabulary_size must not be negative, got -1"),
-        ("--embedding_dropout 1", "--embedding_dropout must be in [0, 1), got 1.0"),
-        ("--mr_p 1.5", "--mr_p must be in [0.0, 1.0], got 1.5"),
-    ],
-)
-def test_bad_values_name_the_bound_and_the_value(flags, message):
-    with pytest.raises(UserError) as refusal:
-        parse_arguments([*DATA, *flags.split()])
-    assert message in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--path_to_train a.tsv", "--path_to_train and --path_to_val, or --dataset_name"),
-        ("--path_to_train a.tsv --dataset_name b", "leave out --path_to_train."),
-        ("--dataset_name b --model_name auto", "needs --student_model_name_or_path"),
-        ("--dataset_name b --model_name tinybert --classifier_size 9", "--classifier_size is for --model_name bilstm"),
-        (
-            "--dataset_name b --model_name tinybert --embedding_type svd",
-            "--embedding_type svd is for --model_name bilstm",
-        ),
-        ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name tinybert"),
-        ("--dataset_name b --save_augmented c.tsv", "--save_augmented needs --augmentation_rounds"),
-        (
-            "--path_to_train a.tsv --path_to_val b.tsv --augmentation_rounds 1 --save_augmented ./a.tsv",
-            "--save_augmented would overwrite ./a.tsv",
-        ),
-        ("--dataset_name b --augmentation_rounds 1 --lwtr_p 0 --mr_p 0 --sis_p 0", "needs a method"),
-        ("--dataset_name b --transfer_sentences 9 --augmentation_rounds 1", "leave out --augmentation_rounds"),
-        ("--dataset_name b --vocabulary_size 9 --embedding_type bert", "another vocabulary than --embedding_type bert"),
-        ("--dataset_name b --vocabulary_size 9 --student_checkpoint c.pt", "than --student_checkpoint brings along"),
-        ("--dataset_name b --model_name tinybert --embedding_dropout 0.1", "--embedding_dropout is for --model_name"),
-        ("--dataset_name b --student_model_name_or_path c --vocabulary_size 9", "--vocabulary_size describe a new"),
-        ("--dataset_name b --teacher_checkpoint c.pt", "needs exactly one --teacher_model_name_or_path"),
-    ],
-)
-def test_arguments_that_do_not_go_together(flags, message):
-    with pytest.raises(UserError) as refusal:
-        parse_arguments(flags.split())
-    assert message in str(refusal.value)
-
-
 # The rows of the reference's tables: rounds of augmentation, hidden size, head, epochs, learning rate.
 ROWS = {
     "labels-15k-linear": (0, 300, 0, 50, 1e-3),
@@ -334,9 +199,17 @@ def test_a_corpus_beside_the_yaml_file_comes_first(tmp_path, monkeypatch):
     assert data_args.path_to_train == str(tmp_path / "configs" / "train.tsv") and data_args.path_to_val == "val.tsv"
 
 
-@pytest.mark.parametrize("amx", [True, False])
-def test_bf16_is_taken_where_it_is_quick(monkeypatch, amx):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
-    assert DistillationArguments(use_cpu=True).bf16 == amx
-    assert DistillationArguments(use_cpu=True, bf16=True).bf16
-    assert not DistillationArguments(use_cpu=True, bf16=False).bf16
+def test_flags(capsys):
+    parsed = parse_prediction("student --input a.txt b.tsv --output c.jsonl --runtime onnx".split())
+    assert parsed == PredictionArguments("student", ["a.txt", "b.tsv"], "c.jsonl", "onnx", False)
+    with pytest.raises(UserError, match="unknown flag --ouput. Did you mean output?"):
+        parse_prediction("student --input a.txt --ouput c.jsonl".split())
+    for wrong in ("student --input a.txt", "--input a.txt --output b.tsv", "student --input --output b.tsv", "", "a b"):
+        with pytest.raises(UserError, match="--help"):
+            parse_prediction(wrong.split())
+    with pytest.raises(UserError, match="invalid choice"):
+        parse_prediction("student --input a.txt --output b.tsv --runtime int4".split())
+    for command in (["--help"], ["predict", "--help"]):
+        with pytest.raises(SystemExit):
+            main(command)
+        assert "predict MODEL --input FILES --output FILE" in capsys.readouterr().out

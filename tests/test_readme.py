@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer, pipeline
 
 import hf_distill
-from hf_distill.export import save_model
+from hf_distill.students.save import save_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Tiny random models, tokenizers and corpora, made on the fly."""
+"""Tiny random models, tokenizers and corpora, made on the fly, and command lines."""
 
 import functools
 import random
@@ -11,21 +11,34 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
-from hf_distill.alignment import gather_words
-from hf_distill.batching import DistillationCollator
-from hf_distill.data import SENTENCES
-from hf_distill.encoding import encode_dataset
-from hf_distill.export import save_model
-from hf_distill.labels import convert_tags, detect_scheme
-from hf_distill.models import BiLSTMConfig, BiLSTMForTokenClassification
-from hf_distill.onnx_export import write_onnx
-from hf_distill.students import label_config
-from hf_distill.teacher import Teacher
+from hf_distill.arguments import ModelArguments
+from hf_distill.data.encoding import encode_dataset
+from hf_distill.data.readers.common import SENTENCES
+from hf_distill.publishing.onnx_export import write_onnx
+from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
+from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
+from hf_distill.runtime.tags import convert_tags, detect_scheme
+from hf_distill.students.build import label_config
+from hf_distill.students.save import save_model
+from hf_distill.teachers.teacher import Teacher
+from hf_distill.training.batching import DistillationCollator, gather_words
 
 TAGS = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 WORDS = (
     "the a of in with and p53 BRCA1 kinase receptor alpha beta binds inhibits cells mice levels tumor 7 ( ) - ,".split()
 )
+
+# The launch commands of the reference, as they stand after the script's name.
+BILSTM = """--task_name ner --model_name bilstm --path_to_train train_aug3.tsv --path_to_val val.tsv
+--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
+--num_train_epochs 50 --eval_steps 50 --logging_steps 10 --save_steps 10 --weight_decay 1e-2
+--teacher_checkpoint biobert_state_dict.pt --embedding_type train --embedding_size 300 --hidden_size 300
+--classifier_size 256 --do_train 1 --distillation 1""".split()
+TINYBERT = """--task_name ner --model_name tinybert --path_to_train train_aug3.tsv --path_to_val val.tsv
+--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --batch_size 32 --lr_params 1e-3
+--num_train_epochs 50 --eval_steps 50 --logging_steps 50 --save_steps 10 --weight_decay 1e-2
+--teacher_checkpoint biobert_state_dict.pt --distillation 1 --do_train 1""".split()
+DATA = ["--path_to_train", "train.tsv", "--path_to_val", "val.tsv"]
 
 # Segments of a sentence: (entity type, words), or (None, words) outside; mentions may touch.
 segments = st.lists(
@@ -156,6 +169,11 @@ def teacher(tokenizer=None, **kwargs) -> Teacher:
     """A tiny random teacher whose labels are the student's."""
     tokenizer = tokenizer or wordpiece()
     return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
+
+
+def bilstm_arguments(**options) -> ModelArguments:
+    """Those of a tiny BiLSTM."""
+    return ModelArguments(**{"embedding_size": 8, "hidden_size": 6, **options})
 
 
 def save_student(

@@ -1,32 +1,32 @@
-"""hf_distill: distil a named-entity recogniser into a small, fast student."""
+"""Distil a named-entity recogniser into a small, fast student."""
 
 import importlib
 
 _MODULES = {
-    "BiLSTMConfig": "models",
-    "BiLSTMForTokenClassification": "models",
+    "BiLSTMConfig": "teachers.loading",
+    "BiLSTMForTokenClassification": "teachers.loading",
     "DistillationArguments": "arguments",
-    "DistillationTrainer": "trainer",
-    "EntityScores": "metrics",
-    "MentionPipeline": "pipeline",
+    "DistillationTrainer": "training.trainer",
+    "EntityScores": "evaluation.metrics",
+    "MentionPipeline": "runtime.pipeline",
     "ModelArguments": "arguments",
-    "SignalStore": "signals",
-    "Teacher": "teacher",
-    "attach_signals": "signals",
-    "augment": "augmentation",
-    "build_student": "students",
-    "encode_dataset": "encoding",
-    "load_teacher": "teacher",
-    "load_tsv": "data",
-    "load_unlabeled": "data",
-    "save_model": "export",
+    "SignalStore": "teachers.signals",
+    "Teacher": "teachers.teacher",
+    "attach_signals": "teachers.signals",
+    "augment": "data.augmentation",
+    "build_student": "students.build",
+    "encode_dataset": "data.encoding",
+    "load_teacher": "teachers.teacher",
+    "load_tsv": "data.readers.tsv",
+    "load_unlabeled": "data.readers.text",
+    "save_model": "students.save",
 }
 
 __all__ = list(_MODULES)
 
 
 def __getattr__(name: str):
-    # Names are imported when they are used, so that `import hf_distill` stays quick.
+    # Lazy imports keep `import hf_distill` fast.
     if name in _MODULES:
         return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

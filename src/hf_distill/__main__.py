@@ -1,4 +1,4 @@
-"""`python -m hf_distill` is `run_distill.py`, `accelerate launch -m hf_distill` too."""
+"""`python -m hf_distill` and `accelerate launch -m hf_distill`, the same as `run_distill.py`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What a run can be told: dataclasses for `HfArgumentParser`, checked as soon as they are made."""
+"""Arguments of the commands: dataclasses for `HfArgumentParser` that check their values on creation."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +9,8 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# For the reference's own models; another student family brings its own sizes.
 TINYBERT_HEADS = 12
-# At 1e-3 a new TinyBERT comes to predict O everywhere, with and without warm-up.
+# At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
 LEARNING_RATES = {"bilstm": 1e-3, "tinybert": 3e-4, "auto": 1e-4}
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
@@ -27,17 +26,17 @@ def _check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def _quick_in_bf16(use_cpu: bool) -> bool:
+def _faster_in_bf16(use_cpu: bool) -> bool:
     """Whether this machine computes faster in bf16 than in fp32."""
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # A CPU that has bf16 from AVX-512 alone is half as fast in it.
+    # A CPU with AVX512_BF16 but without AMX is half as fast in bf16 as in fp32.
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 @dataclass
 class ModelArguments:
-    """Teacher and student.
+    """Arguments of the teacher and the student.
 
     Example:
         >>> small = ModelArguments(embedding_type="svd", embedding_size=128, hidden_size=128)
@@ -47,44 +46,48 @@ class ModelArguments:
     task_name: str = _option("ner", "The task.", choices=["ner"])
     model_name: str = _option(
         "bilstm",
-        "The student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto for the architecture of "
+        "Architecture of the student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto: that of "
         "--student_model_name_or_path.",
         choices=["bilstm", "tinybert", "auto"],
     )
     teacher_model_name_or_path: list[str] = _option(
-        [], "Hub id or folder of the teacher; of several teachers the probabilities are averaged."
+        [], "Hub id or folder of the teacher; the probabilities of several teachers are averaged."
     )
     teacher_checkpoint: str | None = _option(
         None,
         "A bare state dict (torch.save) for the teacher; --teacher_model_name_or_path then gives its architecture.",
     )
-    teacher_labels: list[str] = _option([], "Labels of the teacher's head, in order, where its configuration has none.")
-    student_model_name_or_path: str | None = _option(None, "Hub id or folder to start the student from.")
-    student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to start the student from.")
+    teacher_labels: list[str] = _option(
+        [], "Label names of the teacher's head, in order, if its configuration has none."
+    )
+    student_model_name_or_path: str | None = _option(None, "Hub id or folder of a student to initialise from.")
+    student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to initialise the student from.")
     student_layers: list[int] = _option(
-        [], "tinybert only: start from these layers of the teacher (0 is the first), its embeddings and its head."
+        [], "tinybert only: initialise from these layers of the teacher (0 is the first), its embeddings and its head."
     )
     tokenizer_name: str | None = _option(
-        None, "The student's tokenizer. Default: the student's own, else the teacher's."
+        None, "The student's tokenizer. Default: that of --student_model_name_or_path, else the teacher's."
     )
     vocabulary_size: int = _option(
         0,
-        "Learn a vocabulary of so many subwords from the training text, with a tokenizer of that kind (WordPiece or "
-        "BPE); 0: the tokenizer as it is.",
+        "Train a tokenizer of the same kind (WordPiece or BPE) with this many subwords on the training text; 0: use "
+        "the tokenizer unchanged.",
     )
     embedding_type: str = _option(
         "train",
-        "bilstm only: train: a new table; bert: the teacher's embedding module; svd: the teacher's word embeddings "
-        "(carried over, where the student's tokenizer is another), reduced to --embedding_size where that is smaller, "
-        "scaled to unit variance.",
+        "bilstm only: train: randomly initialised; bert: the teacher's embedding module; svd: the teacher's word "
+        "embeddings (transferred to the student's tokenizer if that differs), reduced by SVD if --embedding_size is "
+        "smaller, scaled to unit variance.",
         choices=["train", "bert", "svd"],
     )
-    embedding_size: int = _option(300, "bilstm only: dimensions of an embedding.")
+    embedding_size: int = _option(300, "bilstm only: embedding dimension.")
     hidden_size: int | None = _option(
-        None, "LSTM units per direction (default 300), or hidden size of a TinyBERT (default 312)."
+        None, "LSTM units per direction (default: 300), or hidden size of a TinyBERT (default: 312)."
     )
-    classifier_size: int = _option(0, "bilstm only: width of the head's hidden layer; 0: a single linear layer.")
-    n_layers: int | None = _option(None, "Layers of a new student (default: 2 for bilstm, 4 for tinybert).")
+    classifier_size: int = _option(
+        0, "bilstm only: size of the head's hidden layer; 0: the head is a single linear layer."
+    )
+    n_layers: int | None = _option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     dropout: float | None = _option(None, "Dropout of a new student (default: 0.5 for bilstm, 0.1 for tinybert).")
     embedding_dropout: float = _option(0.0, "bilstm only: dropout of the embeddings.")
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
@@ -103,35 +106,36 @@ class ModelArguments:
             f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
         )
         sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size")
-        new = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
-        new += ["embedding_type"] * (self.embedding_type != "train")
+        given = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
+        given += ["embedding_type"] * (self.embedding_type != "train")
         _check(
-            not (self.student_model_name_or_path and new),
-            f"--{' and --'.join(new)} describe a new student; --student_model_name_or_path loads one as it is.",
+            not (self.student_model_name_or_path and given),
+            f"--{' and --'.join(given)} describe a new student; --student_model_name_or_path loads one unchanged.",
         )
         _check(
             self.model_name != "auto" or bool(self.student_model_name_or_path),
             "--model_name auto needs --student_model_name_or_path.",
         )
-        kinds = (("student_layers", "tinybert"), ("classifier_size", "bilstm"), ("embedding_dropout", "bilstm"))
-        for name, only in kinds:
+        restricted = (("student_layers", "tinybert"), ("classifier_size", "bilstm"), ("embedding_dropout", "bilstm"))
+        for name, model_name in restricted:
             _check(
-                not getattr(self, name) or self.model_name == only,
-                f"--{name} is for --model_name {only}, not {self.model_name}.",
+                not getattr(self, name) or self.model_name == model_name,
+                f"--{name} is for --model_name {model_name}, not {self.model_name}.",
             )
         _check(
             self.embedding_type == "train" or self.model_name == "bilstm",
             f"--embedding_type {self.embedding_type} is for --model_name bilstm, not {self.model_name}.",
         )
-        kept = {
+        fix_vocabulary = {
             "embedding_type bert": self.embedding_type == "bert",
             "student_layers": self.student_layers,
             "student_checkpoint": self.student_checkpoint,
         }
-        taken = [name for name, given in kept.items() if given]
+        conflicting = [name for name, value in fix_vocabulary.items() if value]
         _check(
-            not (self.vocabulary_size and taken),
-            f"--vocabulary_size learns another vocabulary than --{' and --'.join(taken)} brings along; leave one out.",
+            not (self.vocabulary_size and conflicting),
+            f"--vocabulary_size trains another vocabulary than --{' and --'.join(conflicting)} brings along; leave one "
+            "out.",
         )
         _check(
             not (self.teacher_checkpoint and len(self.teacher_model_name_or_path) != 1),
@@ -141,47 +145,53 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """Corpora."""
+    """Arguments of the corpora, of augmentation and of the windows."""
 
-    path_to_train: str | None = _option(None, "Training corpus: TSV, a token and its tag per line, IOB2 or IOBES.")
-    path_to_val: str | None = _option(None, "Development corpus, same format; chooses the best checkpoint.")
-    path_to_test: str | None = _option(None, "Test corpus, same format; chooses nothing.")
-    path_to_unlabeled: list[str] = _option([], "Plain text files (.gz too), a sentence a line, words split at blanks.")
+    path_to_train: str | None = _option(None, "Training corpus: TSV with a token and its tag (IOB2 or IOBES) per line.")
+    path_to_val: str | None = _option(None, "Development corpus, same format; selects the best checkpoint.")
+    path_to_test: str | None = _option(None, "Test corpus, same format; only evaluated.")
+    path_to_unlabeled: list[str] = _option(
+        [], "Plain text files (.gz too), one sentence per line, words separated by blanks."
+    )
     dataset_name: str | None = _option(
         None,
-        "A Hub dataset (or local folder) with token and tag columns, in place of --path_to_train and its siblings.",
+        "A Hub dataset (or local folder) with token and tag columns, instead of --path_to_train, _val and _test.",
     )
-    dataset_config_name: str | None = _option(None, "The Hub dataset's configuration.")
-    token_column: str = _option("tokens", "The Hub dataset's column of words.")
-    tag_column: str = _option("ner_tags", "The Hub dataset's column of tags, as text or ClassLabel.")
+    dataset_config_name: str | None = _option(None, "Configuration of the dataset.")
+    token_column: str = _option("tokens", "Column of words in the dataset.")
+    tag_column: str = _option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
     tag_scheme: str | None = _option(
         None,
-        "The tag scheme that the student learns. Default: IOBES; IOB2 from an IOB2 teacher asked at every step.",
+        "Tag scheme of the student. Default: IOBES, or IOB2 for an IOB2 teacher that runs at every training step.",
         choices=["IOB2", "IOBES"],
     )
     drop_leaked: bool = _option(
         False,
-        "Drop from the training, augmented and unlabelled data every sentence that also stands in devel or test data.",
+        "Drop every sentence of the training, augmented and unlabelled data that also occurs in devel or test data.",
     )
     transfer_sentences: int = _option(
         0,
-        "How many sentences without labels the student learns from: a random choice of the unlabelled ones, and where "
-        "those are fewer, augmented ones for the rest; 0: all unlabelled ones.",
+        "Number of sentences beside the training data to distil on: a random sample of the unlabelled sentences, "
+        "filled up with augmented ones if there are too few; 0: all unlabelled sentences.",
     )
     augmentation_rounds: int = _option(
-        0, "Rounds of augmentation; each makes a new sentence of every training sentence by each method below."
+        0, "Rounds of augmentation; each round creates one sentence per training sentence and method below."
     )
     lwtr_p: float = _option(
-        0.5, "Probability that a token becomes a random training token of the same tag; 0 leaves the method out."
+        0.5, "Probability that a token is replaced by a random training token of the same tag; 0 disables the method."
     )
-    mr_p: float = _option(0.5, "Probability that a mention becomes another training mention; 0 leaves the method out.")
-    sis_p: float = _option(
-        0.5, "Probability that a mention, or a run of O tokens, is shuffled; 0 leaves the method out."
+    mr_p: float = _option(
+        0.5, "Probability that a mention is replaced by another training mention; 0 disables the method."
     )
-    mr_across_types: bool = _option(False, "Replace mentions by mentions of any entity type, not only of the same.")
-    save_augmented: str | None = _option(None, "Write the training corpus with its augmented sentences to this TSV.")
+    sis_p: float = _option(0.5, "Probability that a mention, or a run of O tokens, is shuffled; 0 disables the method.")
+    mr_across_types: bool = _option(
+        False, "Replace mentions by mentions of any entity type, not only of the same type."
+    )
+    save_augmented: str | None = _option(
+        None, "Write the training corpus with its augmented sentences to this TSV file."
+    )
     max_seq_length: int | None = _option(
-        None, "Subwords per window; longer sentences are cut into overlapping windows. Default: the model's limit."
+        None, "Subwords per window; longer sentences are split into overlapping windows. Default: the model's limit."
     )
 
     def __post_init__(self):
@@ -198,7 +208,7 @@ class DataArguments:
             _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(
             not (self.transfer_sentences and self.augmentation_rounds),
-            "--transfer_sentences says itself how much is augmented; leave out --augmentation_rounds.",
+            "--transfer_sentences already sets the amount of augmentation; leave out --augmentation_rounds.",
         )
         for name in ("lwtr_p", "mr_p", "sis_p"):
             _check(0 <= getattr(self, name) <= 1, f"--{name} must be in [0.0, 1.0], got {getattr(self, name)}.")
@@ -224,19 +234,19 @@ class DataArguments:
 
 @dataclass
 class DistillationArguments(TrainingArguments):
-    """`TrainingArguments` with defaults that train a student well, and what distillation adds to them.
+    """`TrainingArguments` with defaults for students, and the arguments of distillation.
 
     Example:
         >>> args = DistillationArguments("student", logit_loss="ce", temperature=2.0, alpha=0.1, num_train_epochs=3)
     """
 
-    # Defaults of our own
-    output_dir: str | None = _option("", "Where everything goes. Default: outputs/MODEL_NAME[-COMMENT].")
+    # Defaults that differ from those of TrainingArguments
+    output_dir: str | None = _option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
     learning_rate: float | None = _option(
         None, "The student's initial learning rate. Default: 1e-3 for bilstm, 3e-4 for tinybert, 1e-4 for auto."
     )
-    num_train_epochs: float = _option(10.0, "Passes over the student's training data.")
-    per_device_train_batch_size: int = _option(32, "Sentences per device and step.")
+    num_train_epochs: float = _option(10.0, "Epochs of the student's training.")
+    per_device_train_batch_size: int = _option(32, "Sentences per device and training step.")
     per_device_eval_batch_size: int = _option(64, "Sentences per device and evaluation step.")
     label_smoothing_factor: float = _option(0.1, "Label smoothing of the hard-label loss.")
     do_train: bool = _option(True, "Train the student.")
@@ -244,27 +254,31 @@ class DistillationArguments(TrainingArguments):
         None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch."
     )
     save_strategy: str | None = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
-    save_total_limit: int | None = _option(2, "Checkpoints to keep.")
-    load_best_model_at_end: bool = _option(True, "End with the checkpoint that is best by --metric_for_best_model.")
-    metric_for_best_model: str | None = _option("f1", "Development metric that chooses the best checkpoint.")
+    logging_steps: float = _option(0.01, "Log so often: a number of steps or, below 1, a part of all steps.")
+    save_total_limit: int | None = _option(2, "Number of checkpoints to keep.")
+    load_best_model_at_end: bool = _option(True, "Load the best checkpoint by --metric_for_best_model after training.")
+    metric_for_best_model: str | None = _option("f1", "Development metric that selects the best checkpoint.")
     train_sampling_strategy: str = _option(
-        "group_by_length", "Order of training sentences: group_by_length (batches of one length), random or sequential."
+        "group_by_length",
+        "Order of training sentences: group_by_length (similar lengths per batch), random or sequential.",
     )
     restore_callback_states_from_checkpoint: bool = _option(
-        True, "Resume with the callbacks' state, such as the patience that is left."
+        True, "Resume with the callbacks' state, such as that of early stopping."
     )
     bf16: bool | None = _option(
-        None, "Compute in bf16. Default: where that is quicker, on a GPU that has it and on a CPU with AMX."
+        None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AMX."
     )
     ddp_find_unused_parameters: bool | None = _option(False, "Passed to DistributedDataParallel.")
 
     # Distillation
-    distillation: bool = _option(True, "Learn from the teacher; 0 trains the same student on the labels alone.")
+    distillation: bool = _option(True, "Train on the teacher's outputs; 0: train the same student on the labels only.")
     alpha: float = _option(0.0, "Weight of the hard-label loss: loss = alpha * CE + (1 - alpha) * KD.")
     logit_loss: str = _option(
-        "mse", "Loss between logits: mse, or soft cross-entropy (ce) with --temperature.", choices=["mse", "ce"]
+        "mse",
+        "Loss between logits: mse, or cross-entropy of softened probabilities (ce) with --temperature.",
+        choices=["mse", "ce"],
     )
-    temperature: float = _option(1.0, "Softens both distributions; --logit_loss ce only.")
+    temperature: float = _option(1.0, "Temperature of both softmaxes; --logit_loss ce only.")
     embedding_loss_weight: float | None = _option(
         None, "Weight of the loss between embedding outputs. Default: 1 for --model_name tinybert, else 0."
     )
@@ -274,42 +288,40 @@ class DistillationArguments(TrainingArguments):
     attention_loss_weight: float | None = _option(
         None, "Weight of the loss between attention probabilities. Default: 1 for --model_name tinybert, else 0."
     )
-    early_stopping_patience: int | None = _option(None, "Stop after so many evaluations without a better one.")
+    early_stopping_patience: int | None = _option(None, "Stop after this many evaluations without improvement.")
     signals_dir: str | None = _option(
         None,
-        "Where the teacher's word logits are kept between runs. Default: hf_distill/signals in the Hugging Face cache.",
+        "Folder that caches the teacher's word logits. Default: hf_distill/signals in the Hugging Face cache.",
     )
-    min_teacher_f1: float = _option(0.1, "Stop before training if the teacher's F1 on the development data is below.")
+    min_teacher_f1: float = _option(0.1, "Stop before training if the teacher's F1 on the development data is lower.")
     do_train_teacher: bool = _option(
-        False, "First fine-tune the given encoder on the training data; it is the teacher."
+        False, "First fine-tune --teacher_model_name_or_path, an encoder, on the training data; use it as the teacher."
     )
     teacher_learning_rate: float = _option(1e-4, "Initial learning rate of --do_train_teacher.")
     teacher_num_train_epochs: float = _option(8.0, "Epochs of --do_train_teacher.")
     do_train_baseline: bool = _option(
-        False, "Also train a student of this kind that takes nothing from the teacher, to compare."
+        False, "Also train the same student without the teacher's outputs and weights, for comparison."
     )
     measure_time: bool = _option(
-        False, "At the end measure latency, throughput, size and memory of teacher and student on the development data."
+        False, "Finally measure latency, throughput, size and memory of teacher and student on the development data."
     )
     export: str | None = _option(
         None,
-        "onnx: also write the student for ONNX Runtime, onnx/model.onnx and onnx/model_quantized.onnx (int8), checked "
-        "against PyTorch on the development data.",
+        "onnx: also export the student to onnx/model.onnx and onnx/model_quantized.onnx (int8), checked against "
+        "PyTorch on the development data.",
         choices=["onnx"],
     )
-    comment: str = _option("", "Appended to the default name of the output folder.")
+    comment: str = _option("", "Appended to the default name of the output directory.")
 
     # The model card
-    license: str | None = _option(
-        None, "The student's licence, by its Hub identifier (apache-2.0), for the model card."
-    )
-    language: list[str] = _option([], "Languages of the text, by ISO 639 codes (en), for the model card.")
+    license: str | None = _option(None, "Hub identifier of the student's licence (apache-2.0), for the model card.")
+    language: list[str] = _option([], "ISO 639 codes of the text's languages (en), for the model card.")
     card_template: str | None = _option(
-        None, "A Jinja template of your own for the model card; model_card_template.md says what it is given."
+        None, "A Jinja template for the model card; model_card_template.md lists its variables."
     )
     widget_examples: list[str] = _option(
         [],
-        "Texts to try the student on, for the model card. Default: development sentences of a Hub dataset, else none.",
+        "Example texts of the model card's widget. Default: development sentences of a Hub dataset, else none.",
     )
 
     def __post_init__(self):
@@ -340,53 +352,53 @@ class DistillationArguments(TrainingArguments):
         if self.save_strategy is None:
             self.save_strategy = self.eval_strategy
             if self.save_strategy != "steps" and self.save_steps != TrainingArguments.save_steps:
-                logger.warning(f"save_steps is not used: checkpoints follow --eval_strategy {self.eval_strategy}.")
+                logger.warning(f"save_steps is ignored: checkpoints are saved by --eval_strategy {self.eval_strategy}.")
         if self.load_best_model_at_end and self.eval_strategy == self.save_strategy == "steps" and self.eval_steps:
             rounded = -(-self.save_steps // self.eval_steps) * self.eval_steps
             if self.save_steps >= 1 and rounded != self.save_steps:
                 logger.warning(
-                    f"save_steps {self.save_steps:g} becomes {rounded:g}: the best checkpoint can only be kept where "
-                    f"one is evaluated, every {self.eval_steps:g} steps."
+                    f"save_steps {self.save_steps:g} becomes {rounded:g}: to keep the best checkpoint, checkpoints "
+                    f"have to be saved at evaluations, every {self.eval_steps:g} steps."
                 )
                 self.save_steps = rounded
         self.label_names = ["labels"]
         if self.bf16 is None:
-            self.bf16 = not self.fp16 and _quick_in_bf16(self.use_cpu)
+            self.bf16 = not self.fp16 and _faster_in_bf16(self.use_cpu)
         if not torch.accelerator.is_available():
-            self.use_cpu = True  # without being told so, transformers refuses bf16 on a CPU
+            self.use_cpu = True  # otherwise transformers refuses bf16 on a CPU
         super().__post_init__()
         if self.device.type == "cpu":
-            self.dataloader_pin_memory = False  # pinning serves transfers to an accelerator
+            self.dataloader_pin_memory = False  # pinned memory only helps transfers to an accelerator
 
     @property
     def intermediate_losses(self) -> bool:
-        """Whether the student also learns from the teacher's embeddings, hidden states or attentions."""
+        """Whether the loss compares embeddings, hidden states or attentions with the teacher's."""
         weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
         return self.do_train and self.distillation and self.alpha < 1 and any(weights)
 
 
 @dataclass
 class PredictionArguments:
-    """What `predict` can be told."""
+    """Arguments of `predict`."""
 
-    model: str = field(metadata={"help": "Hub id or folder of a token classifier; the first word after predict."})
+    model: str = field(metadata={"help": "Hub id or folder of a token classifier; the first argument after predict."})
     input: list[str] = field(
         metadata={
-            "help": "Files (.gz too): .txt, a text per line; .jsonl, objects with `text` or else `tokens` (a list of "
+            "help": "Files (.gz too): .txt, one text per line; .jsonl, objects with `text` or `tokens` (a list of "
             "words); .tsv, a word and any further columns per line, an empty line between sentences."
         }
     )
     output: str = field(
         metadata={
-            "help": "The file to write: .jsonl, the fields of a line of JSONL input, or else `text`, and `mentions`, "
-            "whose offsets count characters of the text (words count as joined by blanks); .tsv, the input's columns "
-            "and last the predicted tag."
+            "help": "The file to write: .jsonl, the fields of the JSONL input (else `text`) and `mentions` with "
+            "character offsets in the text (words are joined by spaces); .tsv, the input's columns and, last, "
+            "the predicted tag."
         }
     )
     runtime: str = _option(
         "auto",
         "int8 or onnx: the model's ONNX file in ONNX Runtime; pytorch; auto: PyTorch on a GPU, else the first of these "
-        "that the model has.",
+        "that is available.",
         choices=["auto", "int8", "onnx", "pytorch"],
     )
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
@@ -394,7 +406,7 @@ class PredictionArguments:
 
 @dataclass
 class ReportArguments:
-    """What `report` can be told."""
+    """Arguments of `report`."""
 
-    folders: list[str] = field(metadata={"help": "Output folders of runs; the words that follow report."})
-    output: str = _option("report.html", "The page to write.")
+    folders: list[str] = field(metadata={"help": "Output directories of runs; the arguments after report."})
+    output: str = _option("report.html", "The HTML file to write.")

@@ -1,31 +1,32 @@
-"""The main door."""
+"""The entry point of the command line."""
 
 import sys
 from collections.abc import Sequence
 
-from .labels import UserError
 from .parsing import parse_arguments, parse_prediction, parse_report
+from .runtime.tags import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run with the given arguments (default: those of the command line). Returns the exit status."""
+    """Run a command with the given arguments (default: `sys.argv`) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv and argv[0] == "predict":
             arguments = parse_prediction(argv[1:])
-            from .prediction import predict
+            from .prediction.predict import predict
 
             predict(arguments)
             return 0
         if argv and argv[0] == "report":
             report = parse_report(argv[1:])
-            from .report import write_report
+            from .publishing.report import write_report
 
             write_report(report.folders, report.output)
             print(f"Report: {report.output}")
             return 0
         arguments = parse_arguments(argv)
-        from .run import run  # takes seconds to import, for which neither --help nor a mistyped flag should wait
+        # This import takes seconds; --help and a mistyped flag should not wait for it.
+        from .workflow.run import run
 
         run(*arguments)
     except UserError as error:

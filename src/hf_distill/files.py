@@ -1,4 +1,4 @@
-"""Files that are whole as soon as they are there, those that a run leaves, and tables."""
+"""Atomic file writing, reading the files of a training run, and plain-text tables."""
 
 import json
 import os
@@ -7,40 +7,40 @@ from pathlib import Path
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write text under a temporary name, then rename it: a file that is there is whole."""
+    """Write text atomically: to a temporary file that is then renamed."""
     temporary = Path(f"{path}.tmp-{os.getpid()}")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 
 def write_json(path: str | Path, content) -> None:
-    """Write JSON, as `write_text` does."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict:
-    """An object in a JSON file; empty where there is no such file."""
+    """Read a JSON object; an empty one if the file does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run that was written to its end (Trainer writes its state last)."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    """Return the newest complete checkpoint of a run: one with a trainer state, which Trainer writes last."""
+    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def training_state(folder: Path) -> dict:
-    """The `trainer_state.json` of a run, or else of its newest checkpoint; empty where there is none."""
-    place = folder if (folder / "trainer_state.json").exists() else last_whole_checkpoint(folder)
-    return read_json(place / "trainer_state.json") if place else {}
+    """Read the `trainer_state.json` of a run, else that of its newest checkpoint; empty if there is none."""
+    source = folder if (folder / "trainer_state.json").exists() else last_whole_checkpoint(folder)
+    return read_json(source / "trainer_state.json") if source else {}
 
 
 def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
-    """Write a TSV: a line for each word, an empty line after each sentence.
+    """Write a TSV file atomically: one line per word, an empty line after each sentence.
 
     Args:
-        path: the file; its folder is made where it is missing.
-        columns: of each sentence what stands in this column for its words, such as tokens, then tags.
+        path: the file; its folder is created if needed.
+        columns: the values of each column (tokens, tags, ...), one sequence per sentence with one value per word.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.tmp-{os.getpid()}")
@@ -52,7 +52,7 @@ def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A plain-text table, the first column flush left, the others flush right."""
+    """Format a plain-text table, the first column aligned left, the others aligned right."""
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(

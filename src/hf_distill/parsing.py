@@ -1,4 +1,4 @@
-"""From a YAML file and flags to checked arguments, through one parser."""
+"""Parse a YAML file and command-line flags into checked arguments."""
 
 import difflib
 import json
@@ -9,15 +9,15 @@ import yaml
 from transformers import HfArgumentParser
 
 from .arguments import DataArguments, DistillationArguments, ModelArguments, PredictionArguments, ReportArguments
-from .labels import UserError
+from .runtime.tags import UserError
 
-# The reference's names for what transformers calls otherwise.
-REFERENCE_FLAGS = {
+# Flags and values of the *BioBERT Distillation* script that transformers names differently.
+SCRIPT_FLAGS = {
     "batch_size": "per_device_train_batch_size",
     "lr_params": "learning_rate",
     "scheduler": "lr_scheduler_type",
 }
-REFERENCE_VALUES = {"lr_scheduler_type": {"const": "constant"}}
+SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 
 
@@ -27,10 +27,10 @@ class _Parser(HfArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DistillationArguments]:
-    """Parse `[CONFIG.yaml] [--flag value ...]`. The file's values become arguments; flags override them.
+    """Parse `[CONFIG.yaml] [--flag value ...]`; flags override the file's values.
 
     Raises:
-        UserError: an unknown key or flag (with the nearest known one), or a value that does not fit.
+        UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
     parser = _Parser([ModelArguments, DataArguments, DistillationArguments], prog="run_distill.py", allow_abbrev=False)
     parser.usage = (
@@ -38,45 +38,45 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
         "       %(prog)s predict MODEL --input FILES --output FILE\n"
         "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]"
     )
-    known = _known(parser)
+    known = _option_names(parser)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
         arguments = _read_config(config, known) + arguments
-    return _parse(parser, _translate(arguments, known))
+    return _parse(parser, _translate_flags(arguments, known))
 
 
 def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
-    """Parse `MODEL --input FILES --output FILE [--flag value ...]`, what stands after `predict`.
+    """Parse `MODEL --input FILES --output FILE [--flag value ...]`, the arguments after `predict`.
 
     Raises:
-        UserError: an unknown flag (with the nearest known one), one that is missing, or a value that does not fit.
+        UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
     parser = _Parser(PredictionArguments, prog="run_distill.py predict", allow_abbrev=False)
     parser.usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
-    [parsed] = _parse(parser, _translate(arguments, _known(parser)))
+    [parsed] = _parse(parser, _translate_flags(arguments, _option_names(parser)))
     return parsed
 
 
 def parse_report(argv: Sequence[str]) -> ReportArguments:
-    """Parse `FOLDER [FOLDER ...] [--output FILE]`, what stands after `report`.
+    """Parse `FOLDER [FOLDER ...] [--output FILE]`, the arguments after `report`.
 
     Raises:
-        UserError: an unknown flag (with the nearest known one), or no folder.
+        UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
     parser = _Parser(ReportArguments, prog="run_distill.py report", allow_abbrev=False)
     parser.usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--folders")
-    [parsed] = _parse(parser, _translate(arguments, _known(parser)))
+    [parsed] = _parse(parser, _translate_flags(arguments, _option_names(parser)))
     return parsed
 
 
-def _known(parser: _Parser) -> set[str]:
+def _option_names(parser: _Parser) -> set[str]:
     return {option.lstrip("-").replace("-", "_") for option in parser._option_string_actions}
 
 
@@ -91,15 +91,17 @@ def _parse(parser: _Parser, arguments: list[str]) -> tuple:
 
 def _check_known(name: str, known: set[str], place: str) -> None:
     if name.replace("-", "_") not in known:
-        names = known | {name for name, flag in REFERENCE_FLAGS.items() if flag in known}
+        names = known | {name for name, flag in SCRIPT_FLAGS.items() if flag in known}
         nearest = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
         hint = f" Did you mean {nearest[0]}?" if nearest else ""
         raise UserError(f"{place}.{hint}")
 
 
 def _read_config(path: str, known: set[str]) -> list[str]:
-    """A flat YAML file as arguments. Values stay text, so that the parser alone decides on types; a corpus is looked
-    for beside the file first. The name `quickstart` stands for the file in this package.
+    """Convert a flat YAML file to command-line arguments. `quickstart` names the file in this package.
+
+    Values stay text, so that only the parser converts types. Relative paths of corpora are first tried in the folder
+    of the YAML file.
     """
     path = str(QUICKSTART) if path == QUICKSTART.stem else path
     if not Path(path).is_file():
@@ -109,13 +111,13 @@ def _read_config(path: str, known: set[str]) -> list[str]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(root, yaml.MappingNode):
-        raise UserError(f"{path}:1: expected keys and values, a line each (learning_rate: 1e-3).")
+        raise UserError(f"{path}:1: expected keys and values, one pair per line (learning_rate: 1e-3).")
     arguments: list[str] = []
     seen: set[str] = set()
     for key_node, node in root.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
-        _check_known(REFERENCE_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r}")
-        name = REFERENCE_FLAGS.get(key, key).replace("-", "_")
+        _check_known(SCRIPT_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r}")
+        name = SCRIPT_FLAGS.get(key, key).replace("-", "_")
         if name in seen:
             raise UserError(f"{path}:{line}: the key {key!r} sets {name} a second time.")
         seen.add(name)
@@ -124,29 +126,29 @@ def _read_config(path: str, known: set[str]) -> list[str]:
         elif isinstance(node, yaml.MappingNode):
             values = [json.dumps(yaml.SafeLoader("").construct_mapping(node, deep=True))]
         elif node.tag == "tag:yaml.org,2002:null":
-            continue  # a key without a value leaves the default
+            continue  # a key without a value keeps the default
         else:
             values = [node.value]
         if name.startswith("path_to_"):
-            beside = [Path(path).resolve().parent / value for value in values]
-            values = [str(own) if own.is_file() else value for own, value in zip(beside, values, strict=True)]
+            local = [Path(path).resolve().parent / value for value in values]
+            values = [str(file) if file.is_file() else value for file, value in zip(local, values, strict=True)]
         if values:
-            # One value is joined to its flag, so that a leading hyphen (-1) is not taken for a flag.
+            # `--flag=value`, so that a value with a leading hyphen (-1) is not taken for a flag.
             arguments += [f"--{key}={values[0]}"] if len(values) == 1 else [f"--{key}", *values]
     return arguments
 
 
-def _translate(arguments: Sequence[str], known: set[str]) -> list[str]:
-    """Replace the reference's flags and values by the conventional ones; refuse unknown flags."""
+def _translate_flags(arguments: Sequence[str], known: set[str]) -> list[str]:
+    """Replace flags and values of the *BioBERT Distillation* script by those of transformers; refuse unknown flags."""
     translated: list[str] = []
     flag = ""
     for argument in arguments:
         name, equals, value = argument.removeprefix("--").partition("=")
         if argument.startswith("--"):
-            flag = REFERENCE_FLAGS.get(name, name)
+            flag = SCRIPT_FLAGS.get(name, name)
             _check_known(flag, known, f"unknown flag --{name}")
-            value = REFERENCE_VALUES.get(flag, {}).get(value, value)
+            value = SCRIPT_VALUES.get(flag, {}).get(value, value)
             translated.append(f"--{flag}{equals}{value}")
         else:
-            translated.append(REFERENCE_VALUES.get(flag, {}).get(argument, argument))
+            translated.append(SCRIPT_VALUES.get(flag, {}).get(argument, argument))
     return translated

@@ -1,0 +1,218 @@
+"""Latency, throughput, size and memory of teacher and student."""
+
+import platform
+import re
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from datasets.utils import tqdm
+from torch import Tensor
+from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..data.encoding import pad
+from ..files import format_table
+from ..runtime.windows import make_windows
+from ..students.save import save_model
+from ..teachers import loading  # noqa: F401 (registers the BiLSTM with the Auto classes)
+
+BATCH_SIZES = {1: 200, 32: 512}  # batch size: number of measured sentences
+PADDED_LENGTH, PADDED_REPEATS = 202, 50  # as the *BioBERT Distillation* script pads
+NO_GAIN = ("of which libraries", "standard deviation")  # rows of the table without a gain
+BLOCK = 10  # consecutive batches of one model before the next model runs
+
+# A model, its tokenizer, and subwords per window.
+Subject = tuple[PreTrainedModel, PreTrainedTokenizerBase, int]
+Inputs = tuple[Tensor, Tensor]
+
+
+def measure(
+    subjects: Mapping[str, Sequence[Subject]],
+    sentences: Sequence[Sequence[str]],
+    device: torch.device,
+    trust_remote_code: bool = False,
+) -> dict:
+    """Measure forward passes on tokenised batches, with models that are saved and loaded as users load them.
+
+    The models alternate, so that changes in the machine's speed affect all of them.
+
+    Args:
+        subjects: by name, a model, or several whose probabilities are averaged.
+        sentences: lists of words, of which an evenly spaced sample is used.
+        device: the device of the models.
+        trust_remote_code: passed to transformers when a model is loaded.
+
+    Returns:
+        `hardware`, `device`, `threads`, `dtype`, and by name: `parameters`; `bytes_on_disk` (the whole folder);
+        `peak_memory_bytes` of a process that loads the model and runs the longest batch of 32, and
+        `libraries_memory_bytes`, the part in use before loading (None where the system does not report them; on a GPU,
+        tensors only); `batch_1` and `batch_32` (`p50_ms`, `p95_ms`, `words_per_second`), batches of sentences of
+        similar length; `padded_202` (`mean_ms`, `std_ms`), one sentence at a time, truncated and padded to 202 subwords
+        or to the model's window if that is shorter, as the *BioBERT Distillation* script measures.
+    """
+    report: dict = {
+        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor_name(),
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+    }
+    batches = {
+        size: _split(sorted(_even_sample(sentences, number), key=len), size) for size, number in BATCH_SIZES.items()
+    }
+    with TemporaryDirectory() as folder:
+        loaded: dict[str, list[Subject]] = {}
+        for name, parts in subjects.items():
+            paths = [Path(folder) / name / str(number) for number in range(len(parts))]
+            for path, (model, tokenizer, _) in zip(paths, parts, strict=True):
+                save_model(model, tokenizer, path)
+            files = [file for path in paths for file in path.rglob("*") if file.is_file()]
+            longest = [[tensor.cpu() for tensor in _encode(part, batches[32][-1])] for part in parts]
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+                arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
+                before, peak = process.submit(_measure_memory, *arguments).result()
+            report[name] = {
+                "parameters": sum(model.num_parameters() for model, _, _ in parts),
+                "bytes_on_disk": sum(file.stat().st_size for file in files),
+                "peak_memory_bytes": peak,
+                "libraries_memory_bytes": before,
+            }
+            loaded[name] = [
+                (_load(path, device, trust_remote_code), tokenizer, length)
+                for path, (_, tokenizer, length) in zip(paths, parts, strict=True)
+            ]
+    report["dtype"] = str(next(next(iter(loaded.values()))[0][0].parameters()).dtype).removeprefix("torch.")
+
+    rounds = {f"batch_{size}": groups for size, groups in batches.items()}
+    rounds[f"padded_{PADDED_LENGTH}"] = _split(_even_sample(sentences, PADDED_REPEATS), 1)
+    total = len(loaded) * sum(map(len, rounds.values()))
+    with tqdm(total=total, desc="Measuring", unit=" batches") as progress:
+        for name, groups in rounds.items():
+            seconds = _measure_seconds(loaded, groups, PADDED_LENGTH if name.startswith("padded") else 0, progress)
+            words = sum(len(sentence) for group in groups for sentence in group)
+            for subject, times in seconds.items():
+                milliseconds = [1000 * value for value in times]
+                if name.startswith("padded"):
+                    figures = {"mean_ms": statistics.mean(milliseconds), "std_ms": statistics.pstdev(milliseconds)}
+                else:
+                    p50, p95 = np.percentile(milliseconds, [50, 95]).tolist()
+                    figures = {"p50_ms": p50, "p95_ms": p95, "words_per_second": words / sum(times)}
+                report[subject][name] = figures
+    return report
+
+
+def benchmark_table(report: Mapping) -> str:
+    """The report as a text table with a column per model and, for two models, the gain of the second over the first."""
+    names = [name for name, figures in report.items() if isinstance(figures, Mapping)]
+    lines = [("parameters (M)", "parameters", 1e6), ("on disk (MB)", "bytes_on_disk", 1e6)]
+    lines += [("peak memory (MB)", "peak_memory_bytes", 1e6)]
+    lines += [("of which libraries", "libraries_memory_bytes", 1e6)]
+    for size in BATCH_SIZES:
+        lines += [(f"batch {size}: p50 (ms)", f"batch_{size} p50_ms", 1), ("p95 (ms)", f"batch_{size} p95_ms", 1)]
+        lines += [("words per second", f"batch_{size} words_per_second", 1)]
+    padded = f"padded_{PADDED_LENGTH}"
+    lines += [(f"{PADDED_LENGTH} padded subwords: mean (ms)", f"{padded} mean_ms", 1)]
+    lines += [("standard deviation", f"{padded} std_ms", 1)]
+    rows = []
+    for title, path, unit in lines:
+        values = []
+        for name in names:
+            value = report[name]
+            for key in path.split():
+                value = value[key]
+            values.append(float("nan") if value is None else value / unit)
+        row = [title, *(f"{value:,.0f}" if value >= 1000 else f"{value:.2f}" for value in values)]
+        if len(values) == 2:
+            better, other = values if "second" not in title else values[::-1]
+            row.append("" if title in NO_GAIN or not other else f"{better / other:.2f} x")
+        rows.append(row)
+    where = f"Forward passes in {report['dtype']} on {report['hardware']}, {report['threads']} thread(s):"
+    return f"{where}\n{format_table(['', *names, *(['gain'] if len(names) == 2 else [])], rows)}"
+
+
+def _even_sample(sentences: Sequence[Sequence[str]], number: int) -> list[Sequence[str]]:
+    """`number` evenly spaced sentences, or all if there are fewer."""
+    places = np.linspace(0, len(sentences) - 1, min(number, len(sentences))).round().astype(int)
+    return [sentences[place] for place in places]
+
+
+def _split(sentences: Sequence[Sequence[str]], size: int) -> list[Sequence[Sequence[str]]]:
+    return [sentences[start : start + size] for start in range(0, len(sentences), size)]
+
+
+def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 0) -> Inputs:
+    """`input_ids` and `attention_mask` of the sentences' windows, padded to the longest.
+
+    With a `length`, only the first window of each sentence, truncated and padded to that many subwords.
+    """
+    model, tokenizer, max_length = subject
+    width = min(length or max_length, max_length)
+    windows = [each[:1] if length else each for each in make_windows(tokenizer, sentences, width)]
+    ids = [window.input_ids for each in windows for window in each]
+    longest = width if length else max(map(len, ids))
+    input_ids = pad([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in ids])
+    attention_mask = pad([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+    return input_ids.to(model.device), attention_mask.to(model.device)
+
+
+def _load(path: Path, device: torch.device, trust_remote_code: bool) -> PreTrainedModel:
+    model = AutoModelForTokenClassification.from_pretrained(path, trust_remote_code=trust_remote_code)
+    return model.to(device).eval()
+
+
+@torch.inference_mode()
+def _measure_seconds(
+    subjects: Mapping[str, Sequence[Subject]], groups: Sequence[Sequence[Sequence[str]]], length: int, progress: tqdm
+) -> dict[str, list[float]]:
+    """Seconds of each model's forward pass on each batch of sentences."""
+    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+    for block in _split(groups, BLOCK):
+        for name, parts in subjects.items():
+            inputs = [[_encode(part, group, length) for part in parts] for group in block]
+            for number, batch in enumerate([inputs[0], *inputs]):  # the first pass is a warm-up
+                _synchronise(parts)
+                start = time.perf_counter()
+                for (model, _, _), (input_ids, attention_mask) in zip(parts, batch, strict=True):
+                    model(input_ids=input_ids, attention_mask=attention_mask)
+                _synchronise(parts)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+            progress.update(len(block))
+    return seconds
+
+
+def _synchronise(parts: Sequence[Subject]) -> None:
+    if parts[0][0].device.type != "cpu":
+        torch.accelerator.synchronize()
+
+
+@torch.inference_mode()
+def _measure_memory(
+    paths: Sequence[Path], inputs: Sequence[Inputs], device: torch.device, threads: int, trust_remote_code: bool
+) -> tuple[int | None, int | None]:
+    """Peak memory before loading the models, and after running one batch; to be called in a new process."""
+    torch.set_num_threads(threads)
+    before = _peak_memory(device)
+    loaded = [_load(path, device, trust_remote_code) for path in paths]
+    for model, (input_ids, attention_mask) in zip(loaded, inputs, strict=True):
+        model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device))
+    return before, _peak_memory(device)
+
+
+def _peak_memory(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Only on Linux. getrusage would include the peak of the parent process.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    return 1024 * int(found.group(1)) if found else None
+
+
+def _processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return found.group(1) if found else platform.processor() or platform.machine()

@@ -1,0 +1,188 @@
+"""Tagging of files of any size on all cores.
+
+The main process splits the input files into chunks of whole texts. Single-threaded worker processes parse and tag the
+chunks, and format the output, which is written in order. Chunks depend on the input files alone, so the output does not
+depend on the number of processes. Under `accelerate launch`, the processes take the chunks in turns.
+"""
+
+import gzip
+import os
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from datetime import timedelta
+from importlib.util import find_spec
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object, parse_flag_from_env
+from tqdm.auto import tqdm
+from transformers import AutoConfig
+from transformers.utils import cached_file, logging
+
+from ..arguments import PredictionArguments
+from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+from ..runtime.tags import UserError, model_tags
+from ..teachers.loading import explain_loading_errors, resolve_model
+from .tagging import INPUTS, OUTPUTS, Chunk, Setup, ending, exit_with_parent, tag_chunk
+
+CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
+ONNX_FILES = {"int8": QUANTIZED_NAME, "onnx": MODEL_NAME}
+NAMES = {"int8": "ONNX Runtime, int8", "onnx": "ONNX Runtime", "pytorch": "PyTorch"}
+
+
+def predict(args: PredictionArguments) -> None:
+    """Tag the words of files, or find their mentions, and write them to a file.
+
+    Raises:
+        UserError: a file (`PATH:LINE:`) or the model is invalid.
+    """
+    _check_files(args)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    cpu = not torch.cuda.is_available() or args.runtime in ONNX_FILES or parse_flag_from_env("ACCELERATE_USE_CPU")
+    state = PartialState(cpu, timeout=timedelta(days=7))  # how long a process waits for a slower one
+    device = "cpu" if cpu else str(state.device)
+    runtime, setup = _choose_runtime(args, device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if state.num_processes > 1 else 1
+    workers = 1 if device != "cpu" else max(1, cores // local)
+    if state.is_main_process:
+        processes = f"{workers * state.num_processes} process(es)"
+        print(f"{args.model}: {NAMES[runtime]} on {device}, up to {processes}; output: {args.output}", flush=True)
+
+    part = Path(f"{args.output}.part-{state.process_index}")
+    lengths, wordless = [], 0
+    try:
+        with open(part, "wb") as file, _progress(args.input, not state.is_main_process) as progress:
+            own_chunks = islice(_chunks(args.input, progress), state.process_index, None, state.num_processes)
+            for content, skipped in _tag_chunks(own_chunks, setup, workers):
+                lengths.append(file.write(content))
+                wordless += skipped
+        gathered = gather_object([(lengths, wordless)])
+        if state.is_main_process:
+            _join_parts(args.output, [lengths for lengths, _ in gathered])
+        state.wait_for_everyone()
+    finally:
+        part.unlink(missing_ok=True)
+    skipped = sum(wordless for _, wordless in gathered)
+    if state.is_main_process and skipped:
+        print(f"{skipped:,} text(s) without words are left out: TSV cannot represent them.", flush=True)
+
+
+def _check_files(args: PredictionArguments) -> None:
+    """Raise UserError for an unusable input or output path."""
+    for paths, endings in ((args.input, INPUTS), ([args.output], OUTPUTS)):
+        for path in paths:
+            if ending(path) not in endings:
+                raise UserError(f"{path}: unknown ending; known are {', '.join(endings)}, each also with .gz.")
+    for path in args.input:
+        if not Path(path).is_file():
+            raise UserError(f"{path}: no such file.")
+        if Path(path).resolve() == Path(args.output).resolve():
+            raise UserError(f"{path}: --output would overwrite this input; choose another name.")
+    if not Path(args.output).parent.is_dir():
+        raise UserError(f"{args.output}: there is no folder {Path(args.output).parent}; create it first.")
+    if Path(args.output).is_dir():
+        raise UserError(f"{args.output}: --output is a folder; give the name of a file.")
+
+
+def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]:
+    """Return the name of the runtime and the setup of its worker processes."""
+    name = resolve_model(args.model)
+    with explain_loading_errors(args.model):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=args.trust_remote_code)
+    if model_tags(config) is None:
+        raise UserError(f"{args.model}: the labels of its head have no names (`id2label` in config.json).")
+    candidates = [args.runtime] if args.runtime != "auto" else ["pytorch"] if device != "cpu" else list(NAMES)
+    if args.runtime in ONNX_FILES and not find_spec("onnxruntime"):
+        raise UserError(f"--runtime {args.runtime} needs ONNX Runtime: pip install onnxruntime")
+    for runtime in candidates:
+        onnx = None
+        if runtime in ONNX_FILES:
+            onnx = _find_onnx(name, ONNX_FILES[runtime]) if find_spec("onnxruntime") else None
+            if onnx is None:
+                continue
+        return runtime, Setup(name, onnx, device, args.trust_remote_code, args.output)
+    raise UserError(f"{args.model}: has no onnx/{ONNX_FILES[args.runtime]}; distil with --export onnx to create it.")
+
+
+def _find_onnx(model: str, file: str) -> str | None:
+    """Return the path of a file in a model's `onnx` folder, or None."""
+    missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+    return cached_file(model, f"onnx/{file}", **missing)
+
+
+def _progress(paths: Sequence[str], disable: bool) -> tqdm:
+    size = sum(Path(path).stat().st_size for path in paths)
+    return tqdm(total=size, unit="B", unit_scale=True, desc="Tagging", disable=disable)
+
+
+def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
+    """Split files into chunks, in order. A chunk contains whole texts of one file."""
+    for path in paths:
+        sentences = ending(path) == ".tsv"
+        number, first, texts, size, lines = 0, 1, 0, 0, []
+        with open(path, "rb") as raw, gzip.open(raw) if path.endswith(".gz") else raw as file:
+            before = 0
+            while True:
+                try:
+                    line = file.readline()
+                except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                    raise UserError(
+                        f"{path}:{number + 1}: not a whole gzip file: {error}. Compress it again."
+                    ) from None
+                number += 1
+                lines.append(line)
+                size += len(line)
+                ends = not sentences or not line.strip(b" \r\n")
+                texts += ends
+                if not line or (ends and (texts == CHUNK_TEXTS or size >= CHUNK_BYTES)):
+                    progress.update(raw.tell() - before)
+                    before = raw.tell()
+                    if size:
+                        yield Chunk(path, first, b"".join(lines))
+                    first, texts, size, lines = number + 1, 0, 0, []
+                if not line:
+                    break
+
+
+def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:
+    """Yield the result of `tag_chunk` for each chunk, in order. At most two chunks per worker are pending."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), exit_with_parent) as pool:
+        pending = deque()
+        try:
+            for chunk in chunks:
+                pending.append(pool.submit(tag_chunk, setup, chunk))
+                if len(pending) == 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            raise UserError("A worker process was killed, most likely because memory ran out.") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _join_parts(output: str, lengths: Sequence[Sequence[int]]) -> None:
+    """Merge the part files of all processes into the output. `lengths` lists the chunk sizes of each part in bytes."""
+    if len(lengths) == 1:
+        os.replace(f"{output}.part-0", output)
+        return
+    merged = Path(f"{output}.part-all")
+    try:
+        with ExitStack() as stack:
+            parts = [stack.enter_context(open(f"{output}.part-{index}", "rb")) for index in range(len(lengths))]
+            file = stack.enter_context(open(merged, "wb"))
+            for turn in range(len(lengths[0])):
+                for part, sizes in zip(parts, lengths, strict=True):
+                    file.write(part.read(sizes[turn]) if turn < len(sizes) else b"")
+        os.replace(merged, output)
+    finally:
+        merged.unlink(missing_ok=True)

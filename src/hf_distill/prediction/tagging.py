@@ -1,0 +1,200 @@
+"""The work of one process of `predict`: parse a chunk of a file, tag it, and format the output."""
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import parent_process
+from pathlib import Path
+from threading import Thread
+
+import torch
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ..runtime.onnx_model import OnnxModel
+from ..runtime.pipeline import locate_words, make_mentions, predict_words
+from ..runtime.tags import UserError, constrained_decode, model_tags
+from ..runtime.windows import window_length
+from ..runtime.words import PUNCTUATION_APART
+from ..teachers.loading import explain_loading_errors, load_tokenizer
+
+# A text (a string or its words), the fields of its JSON line, and for each word the further columns of its TSV line.
+Text = tuple[str | list[str], dict, list[list[str]]]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Whole texts of one file, unparsed: its bytes from the line `line` on."""
+
+    path: str
+    line: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The configuration of a worker process.
+
+    Attributes:
+        model: Hub id or folder.
+        onnx: path of the ONNX file to run; None for PyTorch.
+        device: PyTorch device. On the CPU, a process uses one thread.
+        trust_remote_code: passed to transformers.
+        output: the output file; its ending determines the format.
+    """
+
+    model: str
+    onnx: str | None
+    device: str
+    trust_remote_code: bool
+    output: str
+
+
+@dataclass
+class _Tagger:
+    model: PreTrainedModel | OnnxModel
+    tokenizer: PreTrainedTokenizerBase
+    tags: list[str]
+    pattern: str
+    max_length: int
+
+
+def ending(path: str) -> str:
+    """Return the ending of a file's name, ignoring .gz."""
+    return Path(path.removesuffix(".gz")).suffix
+
+
+def exit_with_parent() -> None:
+    """Exit this process as soon as its parent process has ended for any reason."""
+
+    def watch():
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
+    """Tag a chunk.
+
+    Returns:
+        The chunk's output, and the number of skipped texts (those without words, if the output is TSV).
+
+    Raises:
+        UserError: the chunk is invalid (`PATH:LINE:`), or the model cannot be loaded.
+    """
+    texts = list(_READERS[ending(chunk.path)](chunk))
+    if not texts:
+        return b"", 0
+    tagger = _load_tagger(setup)
+    located = [locate_words(text, tagger.pattern) for text, _, _ in texts]
+    logits = predict_words(tagger.model, tagger.tokenizer, [text["words"] for text in located], tagger.max_length)
+    decoded = constrained_decode(logits, tagger.tags)
+    lines, skipped = [], 0
+    for (_, fields, columns), text, scores, labels in zip(texts, located, logits, decoded, strict=True):
+        if ending(setup.output) == ".jsonl":
+            mentions = make_mentions(text, scores, labels, tagger.tags)
+            lines.append(json.dumps(fields | {"mentions": mentions}, ensure_ascii=False))
+        elif text["words"]:
+            rows = columns or [[]] * len(labels)
+            for word, row, label in zip(text["words"], rows, labels, strict=True):
+                lines.append("\t".join([word, *row, tagger.tags[label]]))
+            lines.append("")
+        else:
+            skipped += 1
+    content = "".join(f"{line}\n" for line in lines).encode()
+    # Concatenated gzip files are a valid gzip file.
+    return gzip.compress(content, 6, mtime=0) if setup.output.endswith(".gz") else content, skipped
+
+
+@cache
+def _load_tagger(setup: Setup) -> _Tagger:
+    """Load model and tokenizer, once per process."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if setup.device == "cpu":
+        torch.set_num_threads(1)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    with explain_loading_errors(setup.model):
+        tokenizer = load_tokenizer(setup.model, setup.trust_remote_code)
+        config = AutoConfig.from_pretrained(setup.model, trust_remote_code=setup.trust_remote_code)
+        if setup.onnx:
+            model = OnnxModel(setup.onnx, config, threads=1)
+        else:
+            model = AutoModelForTokenClassification.from_pretrained(
+                setup.model, trust_remote_code=setup.trust_remote_code
+            )
+            model.to(setup.device).eval()
+    pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
+    return _Tagger(model, tokenizer, model_tags(config), pattern, window_length(tokenizer, config))
+
+
+def _lines(chunk: Chunk) -> list[tuple[str, str]]:
+    """Return (`PATH:LINE`, line) for the lines of a chunk, without line ends and byte order mark."""
+    lines = []
+    for number, line in enumerate(chunk.content.removesuffix(b"\n").split(b"\n"), chunk.line):
+        place = f"{chunk.path}:{number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{place}: not UTF-8 ({error.reason} at byte {error.start}): {line[:80]!r}. Convert the file to UTF-8."
+            ) from None
+        lines.append((place, text.removesuffix("\r")))
+    return lines
+
+
+def _read_txt(chunk: Chunk) -> Iterator[Text]:
+    for _, line in _lines(chunk):
+        yield line, {"text": line}, []
+
+
+def _read_jsonl(chunk: Chunk) -> Iterator[Text]:
+    for place, line in _lines(chunk):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+            if "\\u" in line:
+                json.dumps(fields, ensure_ascii=False).encode()  # fails for an unpaired surrogate
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r}.") from None
+        text = fields.get("text", fields.get("tokens")) if isinstance(fields, dict) else None
+        if text is None:
+            raise UserError(f"{place}: expected an object with `text` or `tokens`: {line[:80]!r}.")
+        if "text" not in fields and not _are_words(text):
+            raise UserError(
+                f"{place}: `tokens` has to be a list of words, none of them empty or with a tab or line end: "
+                f"{line[:80]!r}."
+            )
+        if "text" in fields and not isinstance(text, str):
+            raise UserError(f"{place}: `text` has to be a string: {line[:80]!r}.")
+        yield text, fields, []
+
+
+def _are_words(tokens) -> bool:
+    """Whether `tokens` is a list of words that a TSV file can represent."""
+    if not isinstance(tokens, list) or not all(isinstance(token, str) and token.strip(" ") for token in tokens):
+        return False
+    return not any(mark in token for token in tokens for mark in "\t\r\n")
+
+
+def _read_tsv(chunk: Chunk) -> Iterator[Text]:
+    rows: list[list[str]] = []
+    for place, line in [*_lines(chunk), ("", "")]:
+        if line.strip(" "):
+            rows.append(line.split("\t"))
+            if not rows[-1][0].strip(" "):
+                raise UserError(f"{place}: the word is empty: {line!r}. Fill it in.")
+        elif rows:
+            words = [row[0] for row in rows]
+            yield words, {"text": " ".join(words)}, [row[1:] for row in rows]
+            rows = []
+
+
+_READERS = {".txt": _read_txt, ".jsonl": _read_jsonl, ".tsv": _read_tsv}
+INPUTS: Sequence[str] = tuple(_READERS)
+OUTPUTS: Sequence[str] = (".jsonl", ".tsv")

@@ -1,0 +1,122 @@
+"""Pushing models to the Hub: self-contained repositories, without paths and tokens of this machine."""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from concurrent.futures import Future
+from enum import Enum
+from pathlib import Path
+
+import yaml
+from huggingface_hub import CommitInfo, CommitOperationAdd
+from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from transformers import TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.utils.hub import hf_api
+
+from ..arguments import DistillationArguments
+from ..data.job import MAY_CHANGE_ON_RESUME
+from ..files import write_text
+from ..runtime.tags import UserError
+from .tables import shown
+
+# Not published: corpora and predictions, whose licence may forbid it; training_args.bin, which holds paths and tokens.
+PUBLISHED = """
+    README.md run.yaml config.json all_results.json benchmark.json *.png *.py model*.safetensors
+    model.safetensors.index.json tokenizer*.json special_tokens_map.json vocab.* merges.txt *.model onnx/*.onnx
+""".split()
+
+# Arguments that are published although a run may be resumed with other values.
+PUBLISHED_ARGUMENTS = frozenset(
+    """
+    path_to_train path_to_val path_to_test path_to_unlabeled dataset_name dataset_config_name token_column tag_column
+    lwtr_p mr_p sis_p mr_across_types teacher_model_name_or_path teacher_checkpoint do_train_baseline measure_time
+    export
+    """.split()
+)
+
+
+def write_run(path: str | Path, arguments: Iterable) -> None:
+    """Write the arguments of a run that differ from the defaults as a YAML file that reproduces the student.
+
+    Files and folders are given by name only.
+    """
+    # Defaults that __post_init__ sets. That of bf16 depends on the machine, so that bf16 is always written.
+    computed = vars(DistillationArguments()) | {"bf16": None}
+    run = {}
+    for group in arguments:
+        for field in dataclasses.fields(group):
+            value = getattr(group, field.name)
+            value = value.value if isinstance(value, Enum) else value
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            default = default.value if isinstance(default, Enum) else default
+            is_default = value in (default, computed.get(field.name))
+            if (
+                field.init
+                and not is_default
+                and (field.name in PUBLISHED_ARGUMENTS or field.name not in MAY_CHANGE_ON_RESUME)
+            ):
+                run[field.name] = (
+                    [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
+                )
+    write_text(path, yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
+
+
+def _without_path(value):
+    return shown(value) if isinstance(value, str) and ("/" in value or Path(value).exists()) else value
+
+
+def create_repository(args: TrainingArguments) -> None:
+    """Create the repository and branch to push to, and set `args.hub_model_id` to the full name.
+
+    Raises:
+        UserError: the Hub refuses, or cannot be reached.
+    """
+    name = args.hub_model_id or Path(args.output_dir).resolve().name
+    try:
+        repository = hf_api().create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
+        if args.hub_revision:
+            hf_api().create_branch(repository.repo_id, branch=args.hub_revision, token=args.hub_token, exist_ok=True)
+    except (HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+        raise UserError(
+            f"--push_to_hub: {name} cannot be written to ({type(error).__name__}: {error}). Log in with `hf auth "
+            "login`, or set HF_TOKEN to a token with write access, and check --hub_model_id."
+        ) from error
+    args.hub_model_id = repository.repo_id
+
+
+def publish(
+    folder: str | Path, args: TrainingArguments, message: str, run_as_future: bool = False
+) -> CommitInfo | Future:
+    """Push the files in `PUBLISHED` from an output directory or a checkpoint."""
+    files = [path for pattern in PUBLISHED for path in sorted(Path(folder).glob(pattern))]
+    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    return _commit(contents, args, message, run_as_future)
+
+
+def publish_checkpoint(folder: str | Path, target: str, args: TrainingArguments, message: str) -> Future:
+    """Push all files that a run needs to resume from a checkpoint into the repository's folder `target`."""
+    contents = {}
+    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name != TRAINING_ARGS_NAME):
+        content = path.read_bytes()
+        if path.name == TRAINER_STATE_NAME:
+            state = json.loads(content)
+            best = state["best_model_checkpoint"]
+            content = json.dumps(state | {"best_model_checkpoint": best and Path(best).name}, indent=2).encode()
+        contents[f"{target}/{path.relative_to(folder).as_posix()}"] = content
+    return _commit(contents, args, message, run_as_future=True)
+
+
+def _commit(
+    contents: dict[str, bytes], args: TrainingArguments, message: str, run_as_future: bool
+) -> CommitInfo | Future:
+    # By content, not by path: a checkpoint may be deleted before a background push reads it.
+    operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
+    return hf_api().create_commit(
+        args.hub_model_id,
+        operations,
+        commit_message=message,
+        token=args.hub_token,
+        revision=args.hub_revision,
+        run_as_future=run_as_future,
+    )

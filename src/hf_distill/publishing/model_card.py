@@ -1,0 +1,143 @@
+"""The model card: the results of a run, as README.md of the student's Hub repository."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from datasets import Dataset
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from jinja2 import TemplateError
+
+from ..arguments import DataArguments, DistillationArguments, ModelArguments
+from ..data.corpora import EVALUATED
+from ..files import read_json, training_state
+from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+from ..runtime.tags import UserError, entity_types
+from .plots import Point, f1_against_latency, training_curve
+from .tables import corpora_table, cost_table, on_hub, recipe_table, score_tables, size_table, source, teachers_used
+
+TEMPLATE = Path(__file__).with_name("model_card_template.md")
+SPLITS = {"eval": "validation", "test": "test"}
+ARCHITECTURES = {"bilstm": "BiLSTM", "bert": "BERT"}
+EXAMPLES, EXAMPLE_WORDS = 3, 12  # the widget's sentences, and their preferred length
+
+
+def write_card(
+    folder: Path,
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    tags: Sequence[str],
+    results: Mapping[str, float],
+) -> None:
+    """Write `README.md` and its figures into the output directory of a finished run.
+
+    Reads `config.json`, the sizes of the weights and, if they exist, the trainer's state, `benchmark.json` and `onnx`.
+    Local models, files and datasets are shown without their folders.
+
+    Raises:
+        UserError: the template cannot be rendered.
+    """
+    config, benchmark = (read_json(folder / f"{name}.json") for name in ("config", "benchmark"))
+    state = training_state(folder)
+    model_id = args.hub_model_id or folder.resolve().name
+    teachers = teachers_used(model_args, args)
+    # Only sentences of public data are published.
+    examples = args.widget_examples or (_examples(corpora["eval"]) if on_hub(data_args.dataset_name) else [])
+    onnx = [name for name in (MODEL_NAME, QUANTIZED_NAME) if (folder / "onnx" / name).exists()]
+    distilled = args.do_train and args.distillation
+    card_data = ModelCardData(
+        license=args.license,
+        language=args.language or None,
+        library_name="transformers",
+        pipeline_tag="token-classification",
+        tags=["hf_distill", "ner", config["model_type"], *["distillation"] * distilled, *["onnx"] * bool(onnx)],
+        base_model=[name for name in teachers if args.do_train and on_hub(name)] or None,
+        datasets=[data_args.dataset_name] if on_hub(data_args.dataset_name) else None,
+        metrics=["precision", "recall", "f1"],
+        model_name=model_id.rpartition("/")[2],
+        eval_results=_eval_results(data_args, results),
+        widget=[{"text": text} for text in examples] or None,
+    )
+    variables = {
+        "model_id": model_id,
+        "model_name": card_data.model_name,
+        "architecture": ARCHITECTURES.get(config["model_type"], config["model_type"]),
+        "types": entity_types(tags),
+        "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
+        "trained": args.do_train,
+        "distilled": distilled,
+        "teachers": list(teachers.values()),
+        "example": json.dumps(examples[0] if examples else "Your text.", ensure_ascii=False),
+        "onnx": onnx,
+        "corpora": corpora_table(data_args, args, corpora),
+        "recipe": recipe_table(model_args, args, corpora, config, state) if args.do_train else "",
+        "scores": [score_tables(name, entity_types(tags), results) for name in EVALUATED if name in corpora],
+        "sizes": size_table(folder, results),
+        "costs": cost_table(benchmark),
+        "chosen": args.do_train and args.load_best_model_at_end,
+        "word_pattern": config.get("word_pattern"),
+        "training_curve": _draw_curve(folder, state),
+        "f1_against_latency": _draw_latency(folder, benchmark, results),
+        "results": results,
+        "benchmark": benchmark,
+    }
+    template = args.card_template or str(TEMPLATE)
+    try:
+        card = ModelCard.from_template(card_data, template, **variables)
+    except (TemplateError, yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{template}: this template gives no model card: {error}") from error
+    card.save(folder / "README.md")
+
+
+def _examples(devel: Dataset) -> list[str]:
+    """The sentences with a mention whose length is closest to `EXAMPLE_WORDS`."""
+    found = {" ".join(row["tokens"]): len(row["tokens"]) for row in devel if any(tag != "O" for tag in row["tags"])}
+    return sorted(found, key=lambda text: abs(found[text] - EXAMPLE_WORDS))[:EXAMPLES]
+
+
+def _eval_results(data_args: DataArguments, results: Mapping[str, float]) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type="token-classification",
+            task_name="Named entity recognition",
+            dataset_type=data_args.dataset_name if on_hub(data_args.dataset_name) else "local",
+            dataset_name=source(data_args, name),
+            dataset_config=data_args.dataset_config_name,
+            dataset_split=SPLITS[name],
+            metric_type=metric,
+            metric_name=f"{metric} (entity level)",
+            metric_value=round(results[f"{name}_{metric}"], 4),
+        )
+        for name in EVALUATED
+        if f"{name}_f1" in results
+        for metric in ("precision", "recall", "f1")
+    ]
+
+
+def _draw_curve(folder: Path, state: Mapping) -> str:
+    """Save the training curve; returns the file name, empty if nothing was logged."""
+    name = "training_curve.png"
+    figure = training_curve(state.get("log_history", []))
+    if figure is None:
+        return ""
+    figure.savefig(folder / name)
+    return name
+
+
+def _draw_latency(folder: Path, benchmark: Mapping, results: Mapping[str, float]) -> str:
+    """Save the plot of F1 against latency; returns the file name, empty for fewer than two measured models."""
+    name = "f1_against_latency.png"
+    corpus = "test" if "test_f1" in results else "eval"
+    prefixes = {"student": f"{corpus}_f1", "teacher": f"teacher_{corpus}_f1"}
+    points = {
+        model: Point(benchmark[model]["batch_1"]["p50_ms"], *(results[f"{key}{end}"] for end in ("", "_low", "_high")))
+        for model, key in prefixes.items()
+        if model in benchmark and key in results
+    }
+    if len(points) < 2:
+        return ""
+    f1_against_latency(points).savefig(folder / name)
+    return name

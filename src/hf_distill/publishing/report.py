@@ -1,0 +1,271 @@
+"""The report: an HTML page about one or more runs, from the files in their output directories."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import yaml
+
+from ..data.corpora import EVALUATED
+from ..data.job import JOB_NAME
+from ..evaluation.error_analysis import KINDS, Mention, classify_errors
+from ..files import read_json, training_state, write_text
+from ..runtime.tags import UserError, spans
+from .plots import Point, brief, f1_against_cost, svg, training_curve
+from .tables import NAMES, SCORE_HEADER, gain, score_cells
+
+TEMPLATE = Path(__file__).with_name("report_template.html")
+MOST_SENTENCES = 5000  # of a run on the page
+NO_TEACHER = "-"  # in the teacher's column of predictions_eval.tsv
+
+
+@dataclass
+class Run:
+    """Files of a run's output directory."""
+
+    name: str
+    folder: Path
+    results: dict
+    benchmark: dict
+    log_history: list
+    settings: dict
+    digests: dict  # of the evaluated corpora
+
+
+@dataclass
+class Model:
+    """A row of the tables: scores (`eval_f1`, `test_GENE_f1_low`, ...) and, if known, size and latency."""
+
+    name: str
+    scores: dict
+    parameters: int | None = None
+    weights: int | None = None  # in bytes
+    latency: float | None = None  # median of a sentence, in milliseconds
+
+
+def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
+    """Write an HTML page about the runs in these output directories.
+
+    The page is self-contained. It includes sentences of the development data, but no paths.
+
+    Raises:
+        UserError: a folder has no results.
+    """
+    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    names = [path.name for path in paths]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    runs = [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
+    models = _models(runs)
+    browser, counts = _browse(runs)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        runs=runs,
+        models=models,
+        different=[name for name in EVALUATED if len({run.digests.get(name) for run in runs} - {None}) > 1],
+        corpora={name: NAMES[name] for name in EVALUATED if any(f"{name}_f1" in run.results for run in runs)},
+        types=sorted({entity for run in runs for entity in _types(run.results)}),
+        score_header=SCORE_HEADER,
+        score_cells=score_cells,
+        gain=gain,
+        tiles=_tiles(models) if len(runs) == 1 else [],
+        plots=_cost_plots(models),
+        curves={run.name: _curves(run) for run in runs},
+        kinds=KINDS,
+        browser=browser,
+        counts=counts,
+    )
+    Path(output).parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, page)
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    results = read_json(folder / "all_results.json")
+    if "eval_f1" not in results:
+        raise UserError(
+            f"{folder}: there are no results here (all_results.json). Name the --output_dir of a run that is finished."
+        )
+    settings, job = folder / "run.yaml", read_json(folder / JOB_NAME)
+    return Run(
+        name,
+        folder,
+        results,
+        read_json(folder / "benchmark.json"),
+        training_state(folder).get("log_history", []),
+        yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {},
+        {name: job[f"{name} data"] for name in EVALUATED if f"{name} data" in job},
+    )
+
+
+def _types(results: Mapping[str, float]) -> list[str]:
+    return [
+        key.removeprefix("eval_").removesuffix("_precision")
+        for key in results
+        if key.startswith("eval_") and key.endswith("_precision") and key != "eval_precision"
+    ]
+
+
+def _models(runs: Sequence[Run]) -> list[Model]:
+    """The distinct teachers, then the models that the runs trained."""
+    teachers: dict[frozenset, list[Run]] = {}
+    for run in runs:
+        scores = frozenset(_scores(run.results, "teacher_").items())
+        if scores:
+            teachers.setdefault(scores, []).append(run)
+    models = []
+    for scores, own in teachers.items():
+        name = "teacher" if len(teachers) == 1 else f"teacher of {', '.join(run.name for run in own)}"
+        measured = next((run.benchmark["teacher"] for run in own if "teacher" in run.benchmark), {})
+        models.append(_model(name, dict(scores), measured))
+    for run in runs:
+        name = run.name if len(runs) > 1 else "student"
+        if "baseline_eval_f1" in run.results:
+            models.append(
+                Model(
+                    f"{name}, labels alone",
+                    _scores(run.results, "baseline_"),
+                    weights=_weights(run.folder / "baseline"),
+                )
+            )
+        measured = {"parameters": run.results.get("parameters")} | run.benchmark.get("student", {})
+        student = _model(name, run.results, measured)
+        student.weights = _weights(run.folder) or student.weights
+        models.append(student)
+        if "int8_f1" in run.results:
+            scores = {"eval_f1": run.results["int8_f1"]}
+            models.append(Model(f"{name}, int8", scores, student.parameters, run.results["int8_bytes"]))
+    return models
+
+
+def _scores(results: Mapping[str, float], prefix: str) -> dict[str, float]:
+    return {key.removeprefix(prefix): value for key, value in results.items() if key.startswith(prefix)}
+
+
+def _model(name: str, scores: dict, measured: Mapping) -> Model:
+    """A model in fp32, with four bytes per parameter."""
+    parameters, latency = measured.get("parameters"), measured.get("batch_1", {}).get("p50_ms")
+    return Model(name, scores, parameters, 4 * parameters if parameters else None, latency)
+
+
+def _weights(folder: Path) -> int | None:
+    """Bytes of a saved model's weights; None if there are none."""
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors")) or None
+
+
+def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
+    """Key figures of a single run: titles, values and notes."""
+    named = {model.name: model for model in models}
+    student, teacher, int8 = named["student"], named.get("teacher", Model("", {})), named.get("student, int8")
+    corpus = "test" if "test_f1" in student.scores else "eval"
+    f1, interval, *_ = score_cells(student.scores, f"{corpus}_")
+    tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}" if interval else "")]
+    for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
+        value, bounds, chance = gain(student.scores, corpus, other)
+        if value:
+            tiles.append((title, value, f"95 % interval {bounds}{', may be chance' if chance else ''}"))
+    if student.parameters:
+        ratio = teacher.parameters and f"{brief(teacher.parameters / student.parameters)} times fewer than the teacher"
+        tiles.append(("Parameters", f"{brief(student.parameters / 1e6)} M", ratio or ""))
+    if student.latency:
+        ratio = teacher.latency and f"{brief(teacher.latency / student.latency)} times as fast as the teacher"
+        tiles.append(("Median latency of a sentence", f"{brief(student.latency)} ms", ratio or ""))
+    if int8:
+        tiles.append(("Weights in int8", f"{brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+    return tiles
+
+
+def _cost_plots(models: Sequence[Model]) -> list[str]:
+    """Plots of F1 against latency and against size, for two or more measured models, numbered from 1."""
+    costs = {
+        "median latency of a sentence, ms": lambda model: model.latency,
+        "weights, MB": lambda model: model.weights and model.weights / 1e6,
+    }
+    plots = []
+    for title, cost in costs.items():
+        points = {
+            number: Point(cost(model), *(model.scores.get(f"eval_f1{end}") for end in ("", "_low", "_high")))
+            for number, model in enumerate(models, 1)
+            if cost(model)
+        }
+        if len(points) > 1:
+            names = ", ".join(f"{number} {models[number - 1].name}" for number in points)
+            plots.append(svg(f1_against_cost(points, title), f"F1 on the development data against {title}: {names}"))
+    return plots
+
+
+def _curves(run: Run) -> list[str]:
+    figures = {
+        f"Training loss of {run.name} by step": training_curve(run.log_history, f1=False),
+        f"F1 of {run.name} on the development data by step": training_curve(run.log_history, loss=False),
+    }
+    return [svg(figure, title) for title, figure in figures.items() if figure]
+
+
+def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
+    """Data of the error browser, and counts of errors.
+
+    Returns:
+        The data, for JSON: `texts`, sentences with tabs between words; `types` and `kinds`, names that are given by
+        their indices below; `runs`, for each run with predictions `name`, `sentences` and `faulty` (numbers of all
+        sentences and of those with an error), and `rows`: sentence number, index of the text, and the mentions of gold,
+        teacher (None without a teacher) and student. A mention is [first word, last word + 1, type, kind]; a gold one
+        has two kinds, by the student's and by the teacher's predictions.
+
+        The counts, by (run, model): the number of mentions by (`gold` or `found`, kind), over all sentences.
+    """
+    texts: dict[str, int] = {}
+    types: dict[str, int] = {}
+    kinds = {kind: number for number, kind in enumerate(KINDS)}
+
+    def pack(mentions: Sequence[Mention], *mention_kinds: Sequence[str]) -> list[list[int]]:
+        return [
+            [start, end, types.setdefault(entity, len(types)), *(kinds[kind] for kind in own)]
+            for (entity, start, end), *own in zip(mentions, *mention_kinds, strict=True)
+        ]
+
+    shown, counts = [], {}
+    for run in runs:
+        path = run.folder / "predictions_eval.tsv"
+        if not path.exists():
+            continue
+        right, faulty = [], []
+        for number, (words, gold_tags, teacher_tags, student_tags) in enumerate(_read_predictions(path), 1):
+            gold, found = spans(gold_tags), spans(student_tags)
+            errors = {"student": classify_errors(gold, found)}
+            teacher_mentions = None
+            if teacher_tags[0] != NO_TEACHER:
+                teacher_mentions = spans(teacher_tags)
+                errors["teacher"] = classify_errors(gold, teacher_mentions)
+            for model, (by_gold, by_found) in errors.items():
+                count = counts.setdefault((run.name, model), Counter())
+                count.update(("gold", kind) for kind in by_gold)
+                count.update(("found", kind) for kind in by_found)
+            row = [
+                number,
+                "\t".join(words),
+                pack(gold, *(by_gold for by_gold, _ in errors.values())),
+                None if teacher_mentions is None else pack(teacher_mentions, errors["teacher"][1]),
+                pack(found, errors["student"][1]),
+            ]
+            has_error = any(kind != "right" for sides in errors.values() for side in sides for kind in side)
+            (faulty if has_error else right).append(row)
+        rows = sorted([*faulty, *right][:MOST_SENTENCES])
+        for row in rows:
+            row[1] = texts.setdefault(row[1], len(texts))
+        sentences = len(faulty) + len(right)
+        shown.append({"name": run.name, "sentences": sentences, "faulty": len(faulty), "rows": rows})
+    return {"texts": list(texts), "types": list(types), "kinds": list(KINDS), "runs": shown}, counts
+
+
+def _read_predictions(path: Path) -> Iterator[tuple[tuple[str, ...], ...]]:
+    """Yield words, gold tags, the teacher's tags and the student's tags of each sentence."""
+    with open(path, encoding="utf-8", newline="\n") as file:
+        for blank, lines in itertools.groupby(file, key=lambda line: line == "\n"):
+            if not blank:
+                yield tuple(zip(*(line.rstrip("\n").split("\t") for line in lines), strict=True))

@@ -1,0 +1,232 @@
+"""Names, Markdown tables and sentences about a run, for the model card and the report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from datasets import Dataset
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from ..arguments import DataArguments, DistillationArguments, ModelArguments
+from ..data.statistics import mention_counts, word_count
+from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+
+NAMES = {
+    "train": "training data",
+    "augmented": "augmented sentences",
+    "unlabeled": "unlabelled sentences",
+    "eval": "development data",
+    "test": "test data",
+}
+# Models that the student is compared with: column title, and name in a sentence.
+OTHERS = {
+    "teacher": ("F1 of the teacher", "the teacher"),
+    "baseline": ("F1 with labels alone", "the same student, trained on labels alone"),
+}
+SCORES = ("f1", "precision", "recall", "f1_argmax", "token_f1")
+SCORE_HEADER = ("F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1")
+
+
+def on_hub(name: str | None) -> bool:
+    """Whether a model or dataset is from the Hub: a valid id, and no local file or folder."""
+    try:
+        validate_repo_id(name or "/")
+    except HFValidationError:
+        return False
+    return not Path(name).exists()
+
+
+def shown(name: str) -> str:
+    """The name of a model or dataset: its Hub id, or the last part of a local path."""
+    return name if on_hub(name) else Path(name).resolve().name
+
+
+def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> dict[str, str]:
+    """Teachers whose outputs or weights the student uses: their names, and how the card shows them."""
+    parts = model_args.embedding_type != "train" or model_args.student_layers
+    if not (args.distillation or parts):
+        return {}
+    note = ""
+    if model_args.teacher_checkpoint:
+        note = f" with the weights of `{Path(model_args.teacher_checkpoint).name}`"
+    elif args.do_train_teacher:
+        note = " (fine-tuned on the training data)"
+    return {name: f"`{shown(name)}`{note}" for name in model_args.teacher_model_name_or_path}
+
+
+def source(data_args: DataArguments, corpus: str) -> str:
+    """Name of the dataset or the files of a corpus."""
+    if corpus != "unlabeled" and data_args.dataset_name:
+        return shown(data_args.dataset_name)
+    files = {
+        "train": [data_args.path_to_train],
+        "eval": [data_args.path_to_val],
+        "test": [data_args.path_to_test],
+        "unlabeled": data_args.path_to_unlabeled,
+    }
+    return ", ".join(Path(path).name for path in files[corpus])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def corpora_table(data_args: DataArguments, args: DistillationArguments, corpora: Mapping[str, Dataset]) -> str:
+    """The corpora of a run, one per row."""
+    rows = []
+    for name, title in NAMES.items():
+        # Unlabelled text is used only in distillation.
+        if name in corpora and (name != "unlabeled" or args.distillation):
+            counts = mention_counts(corpora[name]).items() if name != "unlabeled" else ()
+            mentions = ", ".join(f"{entity} {count:,}" for entity, count in counts)
+            origin = "made from the training data" if name == "augmented" else f"`{source(data_args, name)}`"
+            rows.append([title, origin, f"{len(corpora[name]):,}", f"{word_count(corpora[name]):,}", mentions])
+    return _table(["", "source", "sentences", "words", "mentions"], rows)
+
+
+def recipe_table(
+    model_args: ModelArguments,
+    args: DistillationArguments,
+    corpora: Mapping[str, Dataset],
+    config: Mapping,
+    state: Mapping,
+) -> str:
+    """How the student was trained, one setting per row.
+
+    Args:
+        config: the student's `config.json`.
+        state: the trainer's state; empty if it is missing.
+    """
+    sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
+    sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
+    parts = {"svd": "the teacher's word embeddings", "bert": "the teacher's embedding module"}
+    start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []
+    if model_args.student_layers:
+        start.append(f"the teacher's layers {', '.join(map(str, model_args.student_layers))} (the first is 0)")
+    if model_args.student_model_name_or_path:
+        start.append(f"`{shown(model_args.student_model_name_or_path)}`")
+    if model_args.student_checkpoint:
+        start.append(f"the weights in `{Path(model_args.student_checkpoint).name}`")
+    transfer = ("unlabeled", "augmented") if args.distillation else ("augmented",)
+    length = f"{args.num_train_epochs:g} epochs" if args.max_steps <= 0 else f"{args.max_steps:,} steps"
+    if state:
+        length = f"{state['epoch']:.3g} epochs, {state['global_step']:,} steps"
+        if args.load_best_model_at_end and state.get("best_global_step"):
+            length += f"; the checkpoint of step {state['best_global_step']:,} was kept"
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    rows = {
+        "sizes": ", ".join(f"{title} {config[name]:,}" for name, title in sizes.items() if config.get(name)),
+        "teacher": ", ".join(teachers_used(model_args, args).values()),
+        "starts from": ", ".join(start),
+        "loss": _loss(args),
+        "length": length,
+        "learning rate": f"{args.learning_rate:g} ({args.lr_scheduler_type.value})",
+        "batch": f"{batch} sentences",
+        "transfer set": ", ".join(f"{len(corpora[name]):,} {NAMES[name]}" for name in transfer if name in corpora),
+        "seed": str(args.seed),
+    }
+    return _table(["", ""], [row for row in rows.items() if row[1]])
+
+
+def _loss(args: DistillationArguments) -> str:
+    hard = f"cross-entropy with the labels (label smoothing {args.label_smoothing_factor:g})"
+    if not args.distillation:
+        return hard
+    soft = {"mse": "mean squared error of the logits", "ce": "cross-entropy with the teacher's probabilities"}
+    temperature = f" (temperature {args.temperature:g})" if args.logit_loss == "ce" else ""
+    terms = [(1 - args.alpha, soft[args.logit_loss] + temperature)]
+    for name, title in (("embedding", "embeddings"), ("hidden", "hidden states"), ("attention", "attentions")):
+        weight = getattr(args, f"{name}_loss_weight") or 0
+        terms.append(((1 - args.alpha) * weight, f"mean squared error of the {title}"))
+    terms.append((args.alpha, hard))
+    return " + ".join(name if weight == 1 else f"{weight:g} × {name}" for weight, name in terms if weight)
+
+
+def _interval(results: Mapping[str, float], name: str) -> str:
+    return f"{results[f'{name}_low']:.3f} to {results[f'{name}_high']:.3f}" if f"{name}_low" in results else ""
+
+
+def _f1(results: Mapping[str, float], name: str) -> str:
+    """An F1 with its interval, `0.8058 (0.791 to 0.820)`; empty if it was not measured."""
+    if name not in results:
+        return ""
+    interval = _interval(results, name)
+    return f"{results[name]:.4f}{f' ({interval})' if interval else ''}"
+
+
+def score_cells(results: Mapping[str, float], prefix: str) -> list[str]:
+    """The cells under `SCORE_HEADER` of the scores with a prefix (`test_GENE_`, ...); empty if not measured."""
+    f1, *others = (format(results[f"{prefix}{name}"], ".4f") if f"{prefix}{name}" in results else "" for name in SCORES)
+    return [f1, _interval(results, f"{prefix}f1"), *others]
+
+
+def gain(results: Mapping[str, float], corpus: str, other: str) -> tuple[str, str, bool]:
+    """Difference between the student's F1 and that of another model (`teacher` or `baseline`).
+
+    Returns:
+        The difference, its interval, and whether the interval includes 0; `"", "", False` if it was not measured.
+    """
+    name = f"{corpus}_f1_above_{other}"
+    if name not in results:
+        return "", "", False
+    low, high = results[f"{name}_low"], results[f"{name}_high"]
+    return f"{results[name]:+.4f}", f"{low:+.3f} to {high:+.3f}", low <= 0 <= high
+
+
+def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:
+    """An entry of the template's `scores`: `corpus`, `f1`, `teacher_f1`, `table` and `gains`."""
+    others = {name: titles for name, titles in OTHERS.items() if f"{name}_{corpus}_f1" in results}
+    # With a single type, its scores are those of all types.
+    rows = {"all types": "", **{entity: f"{entity}_" for entity in types}} if len(types) > 1 else {types[0]: ""}
+    table = [
+        [
+            title,
+            _f1(results, f"{corpus}_{key}f1"),
+            *(f"{results[f'{corpus}_{key}{metric}']:.4f}" for metric in ("precision", "recall")),
+            *(_f1(results, f"{name}_{corpus}_{key}f1") for name in others),
+        ]
+        for title, key in rows.items()
+        if f"{corpus}_{key}f1" in results
+    ]
+    gains = []
+    for name, (_, model) in others.items():
+        value, bounds, chance = gain(results, corpus, name)
+        if value:
+            doubt = "; the difference may be chance" if chance else ""
+            gains.append(f"F1 above that of {model}: {value} ({bounds} by a paired bootstrap{doubt}).")
+    return {
+        "corpus": NAMES[corpus],
+        "f1": _f1(results, f"{corpus}_f1"),
+        "teacher_f1": _f1(results, f"teacher_{corpus}_f1"),
+        "table": _table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
+        "gains": gains,
+    }
+
+
+def size_table(folder: Path, results: Mapping[str, float]) -> str:
+    """Sizes and F1 of the weights and of the ONNX files."""
+    files = {SAFE_WEIGHTS_NAME: "eval_f1", f"onnx/{MODEL_NAME}": "onnx_f1", f"onnx/{QUANTIZED_NAME}": "int8_f1"}
+    rows = [
+        (f"`{name}`", f"{(folder / name).stat().st_size / 1e6:.1f}", _f1(results, f1))
+        for name, f1 in files.items()
+        if (folder / name).exists()
+    ]
+    return _table(["file", "MB", "F1 on the development data"], rows)
+
+
+def cost_table(benchmark: Mapping) -> str:
+    """Latency and throughput of student and teacher from `benchmark.json`; empty if that is missing."""
+    models = [name for name in ("student", "teacher") if name in benchmark]
+    if not models:
+        return ""
+    lines = [
+        ("one sentence, median (ms)", "batch_1", "p50_ms", ".2f"),
+        ("one sentence, 95th percentile (ms)", "batch_1", "p95_ms", ".2f"),
+        ("32 sentences at a time (words per second)", "batch_32", "words_per_second", ",.0f"),
+    ]
+    rows = [["parameters", *(f"{benchmark[name]['parameters']:,}" for name in models)]]
+    for title, batch, key, form in lines:
+        rows.append([title, *(format(benchmark[name][batch][key], form) for name in models)])
+    return _table(["", *models], rows)

@@ -1,0 +1,48 @@
+"""Inference with an exported student in ONNX Runtime.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
+neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
+INPUTS = ["input_ids", "attention_mask"]
+
+
+class OnnxModel:
+    """An exported student that runs in ONNX Runtime on the CPU."""
+
+    def __init__(self, path: str | Path, config: PreTrainedConfig, threads: int = 0):
+        """Load an ONNX file.
+
+        Args:
+            path: the ONNX file.
+            config: the student's configuration.
+            threads: number of threads; 0 for all cores.
+
+        Raises:
+            ImportError: onnxruntime is not installed.
+        """
+        try:  # transformers requires every import of remote code outside a try block to be installed
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError("Running an ONNX file needs ONNX Runtime: pip install onnxruntime") from error
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.config = config
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        """Return logits [batch, subwords, labels] for `input_ids` and `attention_mask` [batch, subwords] (int64)."""
+        inputs = (np.asarray(values) for values in (input_ids, attention_mask))
+        return self.session.run(None, dict(zip(INPUTS, inputs, strict=True)))[0]

@@ -1,0 +1,163 @@
+"""The pipeline that finds the mentions of named entities in text.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+
+import numpy as np
+import torch
+from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import cached_file
+
+from .onnx_model import OnnxModel
+from .tags import constrained_decode, model_tags, spans
+from .windows import predict_windows, window_length
+from .words import PUNCTUATION_APART, split_words
+
+
+class MentionPipeline(Pipeline):
+    """Finds the mentions of named entities in texts of any length.
+
+    `pipeline("token-classification", model=NAME, trust_remote_code=True)` creates it. Text is split into words as in
+    the training data (`config.word_pattern`), long texts are split into overlapping windows, and the most probable
+    valid tag sequence is decoded.
+
+    Args:
+        onnx: name of a file in the model's `onnx` folder ("model_quantized.onnx") to run instead of PyTorch.
+        threads: number of ONNX Runtime threads; 0 for all cores.
+
+    Example:
+        >>> find = pipeline("token-classification", model="student", trust_remote_code=True)
+        >>> mentions = find("Loss of p53 raised MDM2 levels.")
+        >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = True
+
+    def __init__(self, *args, onnx: str | None = None, threads: int = 0, **kwargs):
+        super().__init__(*args, **kwargs)
+        config = self.model.config
+        self.tags = model_tags(config)
+        self.pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
+        self.max_length = window_length(self.tokenizer, config)
+        self.network = self.model.eval()
+        if onnx:
+            # transformers passes no revision to pipelines, but the module name of remote code contains the commit.
+            commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
+            path = cached_file(config._name_or_path, f"onnx/{onnx}", revision=commit and commit.group(1))
+            self.network = OnnxModel(path, config, threads)
+
+    def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):
+        """Find the mentions in one text or in several (a list, a dataset, a generator).
+
+        Args:
+            inputs: texts; with `is_split_into_words`, lists of words, which are joined by spaces.
+            is_split_into_words: whether the texts are already split into words.
+            batch_size: number of texts per batch.
+
+        Returns:
+            A list of mentions per text: `entity_group`, `score` (the mean probability of its words' tags), `word` (the
+            text of the mention), `start` and `end` (character offsets, `end` exclusive).
+        """
+        if isinstance(inputs, list) and not inputs:
+            return []
+        if is_split_into_words and isinstance(inputs, list) and isinstance(inputs[0], str):
+            return super().__call__([inputs], **kwargs)[0]
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(self, aggregation_strategy: str = "first"):
+        if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
+            raise ValueError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
+        return {}, {}, {}
+
+    def preprocess(self, inputs: str | Sequence[str]) -> dict:
+        """Split a text into words; see `locate_words`."""
+        return locate_words(inputs, self.pattern)
+
+    def _forward(self, inputs: dict) -> dict:
+        batched = isinstance(inputs["text"], list)
+        sentences = inputs["words"] if batched else [inputs["words"]]
+        logits = predict_words(self.network, self.tokenizer, sentences, self.max_length)
+        # Each array is wrapped in a list, because transformers would add a dimension to a bare array.
+        return inputs | {"logits": [[scores] for scores in logits] if batched else logits}
+
+    def postprocess(self, outputs: dict) -> list[dict]:
+        """Decode the words' logits into mentions."""
+        [logits] = outputs["logits"]
+        [labels] = constrained_decode([logits], self.tags)
+        return make_mentions(outputs, logits, labels, self.tags)
+
+
+def locate_words(text: str | Sequence[str], pattern: str) -> dict:
+    """Return a dictionary of the `text`, its `words` and their `places` (character offsets, end exclusive).
+
+    Args:
+        text: a string, or a list of words, which are joined by spaces.
+        pattern: regular expression that matches one word of a string.
+    """
+    if isinstance(text, str):
+        places = split_words(text, pattern)
+        return {"text": text, "words": [text[start:end] for start, end in places], "places": places}
+    ends = list(accumulate(len(word) + 1 for word in text))
+    places = [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
+    return {"text": " ".join(text), "words": list(text), "places": places}
+
+
+def make_mentions(placed: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
+    """Return the mentions of a text as dictionaries, as `MentionPipeline` does.
+
+    Args:
+        placed: the text's words and offsets, from `locate_words`.
+        logits: [words, labels].
+        labels: the label id of each word, decoded from the logits.
+        tags: the tag of each label id.
+    """
+    mentions = []
+    for entity, first, last in spans([tags[label] for label in labels]):
+        start, end = placed["places"][first][0], placed["places"][last - 1][1]
+        probabilities = torch.from_numpy(logits[first:last]).softmax(-1).numpy()
+        scores = probabilities[np.arange(last - first), labels[first:last]]
+        mentions.append(
+            {
+                "entity_group": entity,
+                "score": float(scores.mean()),
+                "word": placed["text"][start:end],
+                "start": start,
+                "end": end,
+            }
+        )
+    return mentions
+
+
+@torch.no_grad()
+def predict_words(
+    model: PreTrainedModel | OnnxModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[Sequence[str]],
+    max_length: int,
+    bf16: bool = False,
+) -> list[np.ndarray]:
+    """Return the word logits of each sentence, one array [words, labels] (fp32) per sentence, in the given order.
+
+    Args:
+        model: a token classifier.
+        tokenizer: its tokenizer.
+        sentences: lists of words.
+        max_length: subwords per window, special tokens included.
+        bf16: use bf16 autocast (PyTorch only).
+    """
+
+    def forward(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        inputs = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            return model(**inputs).logits.float().cpu().numpy()
+
+    forward = model if isinstance(model, OnnxModel) else forward
+    return predict_windows(forward, tokenizer, sentences, max_length, model.config.num_labels)

@@ -1,0 +1,171 @@
+"""Tag schemes, label names and constrained decoding.
+
+A tag is `O` or a prefix, a hyphen and an entity type. Two schemes are supported: IOB2 (`B-` begins a mention, `I-`
+continues it) and IOBES (also `S-`, a mention of one word, and `E-`, the last word of a longer one). Conversion between
+them is exact.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
+neither torch nor transformers.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+SCHEMES = ("IOB2", "IOBES")
+PREFIXES = {"IOB2": ("B", "I"), "IOBES": ("B", "I", "E", "S")}
+OUTSIDE = "O"
+
+# The MTL-Bioinformatics-2016 corpora use several names for the same entity type.
+ENTITY_ALIASES = {
+    "PROTEIN": "GENE",
+    "GGP": "GENE",
+    "CL": "CELL_TYPE",
+    "CHEBI": "CHEMICAL",
+    "SPECIES": "TAXON",
+    "CELLLINE": "CELL_LINE",
+}
+
+# Prefixes that may follow a prefix within one mention; any other tag starts a new mention or is O.
+_CONTINUES = {"IOB2": {"B": "I", "I": "I"}, "IOBES": {"B": "IE", "I": "IE"}}
+
+
+class UserError(ValueError):
+    """An error that the user can correct. The command line prints its message without a traceback."""
+
+
+def normalise_tag(tag: str) -> str:
+    """Upper-case the entity type of a tag and resolve aliases: `B-protein` becomes `B-GENE`."""
+    prefix, hyphen, entity = tag.partition("-")
+    entity = entity.upper()
+    return f"{prefix}{hyphen}{ENTITY_ALIASES.get(entity, entity)}"
+
+
+def entity_types(tags: Iterable[str]) -> list[str]:
+    """Return the distinct entity types of the tags, sorted."""
+    return sorted({tag.partition("-")[2] for tag in tags if "-" in tag})
+
+
+def make_tags(types: Iterable[str], scheme: str) -> list[str]:
+    """Return a model's label list: `O`, then the tags of each entity type in the order of `PREFIXES`."""
+    return [OUTSIDE, *(f"{prefix}-{entity}" for entity in types for prefix in PREFIXES[scheme])]
+
+
+def detect_scheme(tags: Iterable[str]) -> str:
+    """Return "IOBES" if any tag has the prefix E or S, else "IOB2". (Every IOBES mention has one of them.)"""
+    return "IOBES" if any(tag[:2] in ("E-", "S-") for tag in tags) else "IOB2"
+
+
+def can_follow(previous: str, tag: str, scheme: str) -> bool:
+    """Whether `tag` may directly follow `previous`. Pass `O` for the start and the end of a sentence."""
+    prefix, _, entity = tag.partition("-")
+    previous_prefix, _, previous_entity = previous.partition("-")
+    allowed = _CONTINUES[scheme].get(previous_prefix, "")
+    if prefix in allowed and entity == previous_entity and prefix in ("I", "E"):
+        return True
+    # O or a new mention is valid unless the previous mention is incomplete (IOBES ends each with E or S).
+    return prefix in ("O", "B", "S") and not (scheme == "IOBES" and previous_prefix in ("B", "I"))
+
+
+def find_invalid(tags: Sequence[str], scheme: str) -> tuple[int, str] | None:
+    """Find the first error of a tag sequence.
+
+    Returns:
+        None for a valid sequence, else (index, error message). The index of an unfinished mention is that of its `B-`
+        tag.
+    """
+    begin = 0
+    for index, (previous, tag) in enumerate(zip([OUTSIDE, *tags], [*tags, OUTSIDE], strict=True)):
+        if not can_follow(previous, tag, scheme):
+            if scheme == "IOBES" and previous[0] in "BI":
+                return begin, f"the mention that begins here with {tags[begin]} is not finished by an E- tag"
+            return index, f"{tag} continues no mention (the tag before it is {previous if index else 'none'})"
+        if tag[0] in "BS":
+            begin = index
+    return None
+
+
+def spans(tags: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Return the mentions of a valid sequence of either scheme as (entity type, first word, last word + 1)."""
+    found: list[tuple[str, int, int]] = []
+    for index, tag in enumerate(tags):
+        prefix, _, entity = tag.partition("-")
+        if prefix in ("B", "S"):
+            found.append((entity, index, index + 1))
+        elif prefix in ("I", "E"):
+            found[-1] = (entity, found[-1][1], index + 1)
+    return found
+
+
+def convert_tags(tags: Sequence[str], scheme: str) -> list[str]:
+    """Convert a valid tag sequence of either scheme to `scheme`. The mentions stay the same."""
+    converted = [OUTSIDE] * len(tags)
+    for entity, start, end in spans(tags):
+        prefixes = ["B"] + ["I"] * (end - start - 1)
+        if scheme == "IOBES":
+            prefixes[-1] = "E" if end - start > 1 else "S"
+        converted[start:end] = [f"{prefix}-{entity}" for prefix in prefixes]
+    return converted
+
+
+def iob2_names(tags: Sequence[str]) -> dict[int, str]:
+    """Return the `id2label` of a saved model: IOB2 tags, because stock pipelines know only B- and I-."""
+    iob2 = {"S-": "B-", "E-": "I-"}
+    return {index: iob2.get(tag[:2], tag[:2]) + tag[2:] for index, tag in enumerate(tags)}
+
+
+def model_tags(config) -> list[str] | None:
+    """Return the normalised tag of each class of a model's head, or None if its labels have no names (`LABEL_0`, ...).
+
+    A student saved by this package stores its tags in `config.tags`, because its `id2label` holds IOB2 names.
+    """
+    tags = getattr(config, "tags", None) or [config.id2label[index] for index in range(config.num_labels)]
+    if all(tag == f"LABEL_{index}" for index, tag in enumerate(tags)):
+        return None
+    return [normalise_tag(tag) for tag in tags]
+
+
+def transition_scores(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return transition scores (start [L], step [L, L], end [L]): 0 if the tag scheme allows it, else -inf."""
+    scheme = detect_scheme(tags)
+    start = [can_follow(OUTSIDE, tag, scheme) for tag in tags]
+    step = [[can_follow(previous, tag, scheme) for tag in tags] for previous in tags]
+    end = [can_follow(tag, OUTSIDE, scheme) for tag in tags]
+    return tuple(np.where(allowed, 0.0, -np.inf) for allowed in (start, step, end))
+
+
+def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> list[list[int]]:
+    """Decode the most probable valid tag sequence of each sentence (Viterbi without trained transitions).
+
+    Args:
+        logits: one array [words, labels] per sentence.
+        tags: the tag of each label id; their scheme defines the valid sequences.
+
+    Returns:
+        One list of label ids per sentence.
+    """
+    start, step, end = transition_scores(tags)
+    decoded: list[list[int]] = [[] for _ in logits]
+    # Sentences of equal length are decoded as one batch.
+    by_length: dict[int, list[int]] = {}
+    for number, scores in enumerate(logits):
+        by_length.setdefault(len(scores), []).append(number)
+    for words, numbers in by_length.items():
+        if not words:
+            continue
+        # Raw logits suffice: a softmax per word would shift the scores of all paths equally.
+        scores = np.stack([logits[number] for number in numbers])
+        best = start + scores[:, 0]
+        back = np.zeros(scores.shape, dtype=np.int64)
+        for word in range(1, words):
+            paths = best[:, :, None] + step
+            back[:, word] = paths.argmax(axis=1)
+            best = paths.max(axis=1) + scores[:, word]
+        path = np.zeros(scores.shape[:2], dtype=np.int64)
+        path[:, -1] = (best + end).argmax(axis=1)
+        rows = np.arange(len(numbers))
+        for word in range(words - 1, 0, -1):
+            path[:, word - 1] = back[rows, word, path[:, word]]
+        for number, labels in zip(numbers, path.tolist(), strict=True):
+            decoded[number] = labels
+    return decoded

@@ -1,0 +1,165 @@
+"""Alignment of words and subwords for any fast tokenizer.
+
+A word is predicted once, at its first subword. A sentence that is too long for the model is split into overlapping
+windows. Each word of an overlap is predicted in the window in which it is farther from the edge.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
+neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+# Part of the keys of stored teacher logits: increase the number when windows or word positions change.
+ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
+LONGEST_WINDOW = 512
+BATCH_SUBWORDS = 4096  # subwords per inference batch, padding included
+KEPT_WORDS = 100_000  # size of a tokenizer's cache (words), about 30 MB
+
+_PIECES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()
+
+
+@dataclass
+class Window:
+    """A part of a sentence that fits into a model.
+
+    Attributes:
+        input_ids: subword ids, special tokens included.
+        word_positions: position in `input_ids` of the first subword of each word that is predicted in this window.
+        first_word: index in the sentence of the first of these words; they are consecutive.
+    """
+
+    input_ids: list[int]
+    word_positions: list[int]
+    first_word: int
+
+
+def window_length(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_seq_length: int | None = None
+) -> int:
+    """Return the subwords per window, special tokens included: `max_seq_length`, limited by tokenizer and model."""
+    positions = getattr(config, "max_position_embeddings", None) or LONGEST_WINDOW
+    if getattr(config, "bert_config", None):
+        positions = config.bert_config["max_position_embeddings"]
+    if positions < 0:  # XLNet has no limit
+        positions = LONGEST_WINDOW
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl"):
+        positions -= 2  # position ids of these models start after the padding index
+    return min(max_seq_length or LONGEST_WINDOW, tokenizer.model_max_length, positions)
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the ids of the special tokens that the tokenizer adds before and after a text."""
+    encoded = tokenizer(["a"], is_split_into_words=True)
+    inside = [index for index, word in enumerate(encoded.word_ids()) if word is not None]
+    return encoded["input_ids"][: inside[0]], encoded["input_ids"][inside[-1] + 1 :]
+
+
+def subwords(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield for each sentence its subword ids, without special tokens, and the index of each word's first subword.
+
+    A word without subwords (zero-width or control characters) becomes the unknown token.
+    """
+    # Pre-split words are tokenized independently of their context, so each distinct word is tokenized once.
+    size, pieces = _PIECES.get(tokenizer, (0, {}))
+    if size != len(tokenizer) or len(pieces) > KEPT_WORDS:
+        pieces = {}
+    new = [word for word in dict.fromkeys(word for words in sentences for word in words) if word not in pieces]
+    if new:
+        encoded = tokenizer(
+            [[word] for word in new],
+            is_split_into_words=True,
+            add_special_tokens=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        pieces |= {word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)}
+        _PIECES[tokenizer] = len(tokenizer), pieces
+    for words in sentences:
+        ids, starts = [], []
+        for word in words:
+            starts.append(len(ids))
+            ids += pieces[word]
+        yield ids, starts
+
+
+def make_windows(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]], max_length: int
+) -> Iterator[list[Window]]:
+    """Yield the windows of each sentence (a list of words), of at most `max_length` subwords with special tokens."""
+    before, after = special_tokens(tokenizer)
+    room = max_length - len(before) - len(after)
+    overlap = room // 4
+    for ids, starts in subwords(tokenizer, sentences):
+        cuts = [0]
+        while cuts[-1] + room < len(ids):
+            cuts.append(cuts[-1] + room - overlap)
+        windows = []
+        for number, cut in enumerate(cuts):
+            # The first half of an overlap is predicted in the earlier window, the second half in the later one.
+            low = cut + overlap // 2 if number else 0
+            high = cuts[number + 1] + overlap // 2 if number + 1 < len(cuts) else len(ids)
+            first, last = bisect_left(starts, low), bisect_left(starts, high)
+            if last > first or not ids:
+                windows.append(
+                    Window(
+                        input_ids=before + ids[cut : cut + room] + after,
+                        word_positions=[start - cut + len(before) for start in starts[first:last]],
+                        first_word=first,
+                    )
+                )
+        yield windows
+
+
+def predict_windows(
+    forward: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[Sequence[str]],
+    max_length: int,
+    num_labels: int,
+) -> list[np.ndarray]:
+    """Return the word logits of each sentence, one array [words, labels] (fp32) per sentence, in the given order.
+
+    Windows of similar length share a batch of at most BATCH_SUBWORDS subwords, padding included.
+
+    Args:
+        forward: computes logits [batch, subwords, labels] (fp32) from `input_ids` and `attention_mask`
+            [batch, subwords].
+        tokenizer: the model's tokenizer.
+        sentences: lists of words.
+        max_length: subwords per window, special tokens included.
+        num_labels: number of labels of the model.
+    """
+    split = make_windows(tokenizer, sentences, max_length)
+    windows = [(number, window) for number, parts in enumerate(split) for window in parts]
+    logits = [np.empty((len(words), num_labels), dtype=np.float32) for words in sentences]
+    order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
+    while order:
+        longest = len(windows[order[-1]][1].input_ids)
+        size = max(1, BATCH_SUBWORDS // longest)
+        batch = [windows[index] for index in order[-size:]]
+        del order[-size:]
+        input_ids = np.full((len(batch), longest), tokenizer.pad_token_id)
+        attention_mask = np.zeros((len(batch), longest), dtype=np.int64)
+        for row, (_, window) in enumerate(batch):
+            input_ids[row, : len(window.input_ids)] = window.input_ids
+            attention_mask[row, : len(window.input_ids)] = 1
+        values = forward(input_ids, attention_mask)
+        for row, (number, window) in enumerate(batch):
+            words = slice(window.first_word, window.first_word + len(window.word_positions))
+            logits[number][words] = values[row, window.word_positions]
+    return logits

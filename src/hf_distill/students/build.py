@@ -1,0 +1,246 @@
+"""Building or loading a student model."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    BertConfig,
+    BertForTokenClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from ..arguments import STUDENT_DEFAULTS, TINYBERT_HEADS, ModelArguments
+from ..runtime.configuration_bilstm import BiLSTMConfig
+from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
+from ..runtime.tags import UserError, detect_scheme, iob2_names, model_tags
+from ..teachers.loading import explain_loading_errors, load_state_dict, read_state_dict, resolve_model
+from ..teachers.teacher import Teacher
+from .embeddings import reduce_embeddings, transfer_embeddings
+
+
+def label_config(tags: Sequence[str]) -> dict:
+    """Return the configuration fields of a student's labels and of the pipeline saved with it.
+
+    `id2label` has IOB2 names, for stock pipelines; `tags` has the actual tags.
+    """
+    names = iob2_names(tags)
+    pipeline = {"impl": "pipeline.MentionPipeline", "pt": ["AutoModelForTokenClassification"], "type": "text"}
+    return {
+        "id2label": names,
+        "label2id": {name: index for index, name in names.items()},
+        "tags": list(tags),
+        "custom_pipelines": {"token-classification": pipeline},
+    }
+
+
+def build_student(
+    args: ModelArguments,
+    tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None = None,
+    text: Dataset | None = None,
+    new_head: bool = True,
+) -> PreTrainedModel:
+    """Build or load a student as described by the arguments.
+
+    Args:
+        args: the model arguments.
+        tags: the student's tags, `O` first.
+        tokenizer: the student's tokenizer.
+        teacher: source of embeddings or layers, if the arguments request them.
+        text: sentences (column `tokens`) for `transfer_embeddings`, if the teacher has another tokenizer.
+        new_head: whether a loaded student with other labels may get a new, untrained head.
+
+    Raises:
+        UserError: the teacher lacks the requested embeddings or layers, a loaded student does not fit the arguments,
+            or a checkpoint does not fit the student.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher = load_teacher("my-org/biobert-genes", tags)
+        >>> student = build_student(ModelArguments(hidden_size=128), tags, teacher.tokenizer)
+        >>> student.config.num_labels
+        5
+    """
+    if args.student_model_name_or_path:
+        student = _load_student(args, tags, new_head)
+    elif args.model_name == "bilstm":
+        student = _build_bilstm(args, tags, tokenizer, teacher, text)
+    else:
+        student = _build_tinybert(args, tags, tokenizer, teacher)
+    if args.student_checkpoint:
+        load_state_dict(student, read_state_dict(args.student_checkpoint), args.student_checkpoint)
+    return student
+
+
+def _load_student(args: ModelArguments, tags: Sequence[str], new_head: bool) -> PreTrainedModel:
+    """Load a student and match its head to `tags` by name. If its labels are others, the head is new."""
+    name = args.student_model_name_or_path
+    with explain_loading_errors(name):
+        path = resolve_model(name)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
+        expected = {"bilstm": "bilstm", "tinybert": "bert"}.get(args.model_name, config.model_type)
+        if config.model_type != expected:
+            raise UserError(
+                f"--model_name {args.model_name} needs a model of type {expected}; {name} is of type "
+                f"{config.model_type}. Use --model_name auto."
+            )
+        student = AutoModelForTokenClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, trust_remote_code=args.trust_remote_code
+        )
+    loaded_tags = model_tags(config) or []
+    matched = set(tags) <= set(loaded_tags) and detect_scheme(loaded_tags) == detect_scheme(tags)
+    if not matched and not new_head:
+        raise UserError(
+            f"{name} has the labels {', '.join(loaded_tags) or '(without names)'}; data and --tag_scheme require "
+            f"{', '.join(tags)}: it can be trained on them, but not evaluated."
+        )
+    head_name, head = [pair for pair in student.named_modules() if isinstance(pair[1], nn.Linear)][-1]
+    matched_head = nn.Linear(head.in_features, len(tags))
+    if matched:
+        rows = [loaded_tags.index(tag) for tag in tags]
+        matched_head.load_state_dict({"weight": head.weight[rows], "bias": head.bias[rows]})
+    student.set_submodule(head_name, matched_head)
+    student.num_labels = len(tags)
+    for field, value in label_config(tags).items():
+        setattr(student.config, field, value)
+    return student
+
+
+def _option(args: ModelArguments, name: str) -> int:
+    """Return an argument, or its default for the student's type if it is None."""
+    value = getattr(args, name)
+    return STUDENT_DEFAULTS[args.model_name][name] if value is None else value
+
+
+def _build_bilstm(
+    args: ModelArguments,
+    tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+    text: Dataset | None,
+) -> BiLSTMForTokenClassification:
+    embedding_size, bert_config, weight = args.embedding_size, None, None
+    if args.embedding_type == "svd":
+        source = _teacher_model(args, teacher, "--embedding_type svd")
+        weight = source.get_input_embeddings().weight.detach()
+        embedding_size = min(embedding_size, weight.shape[1])
+        if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+            words = Counter(word for words in (text["tokens"] if text else ()) for word in words)
+            weight = transfer_embeddings(weight.cpu(), teacher.tokenizer, tokenizer, words)
+    elif args.embedding_type == "bert":
+        source = _teacher_model(args, teacher, "--embedding_type bert", tokenizer)
+        weight = source.get_input_embeddings().weight.detach()
+        embedding_size = weight.shape[1]
+        fields = ("vocab_size", "hidden_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps")
+        bert_config = {name: getattr(source.config, name) for name in (*fields, "hidden_dropout_prob", "pad_token_id")}
+    config = BiLSTMConfig(
+        vocab_size=len(tokenizer) if weight is None else len(weight),
+        embedding_size=embedding_size,
+        hidden_size=_option(args, "hidden_size"),
+        num_hidden_layers=_option(args, "n_layers"),
+        classifier_size=args.classifier_size,
+        dropout=0.5 if args.dropout is None else args.dropout,
+        embedding_dropout=args.embedding_dropout,
+        embedding_type="bert" if bert_config else "train",
+        bert_config=bert_config,
+        pad_token_id=tokenizer.pad_token_id,
+        **label_config(tags),
+    )
+    student = BiLSTMForTokenClassification(config)
+    if args.embedding_type == "bert":
+        student.embeddings.load_state_dict(source.get_submodule("bert.embeddings").state_dict())
+    elif args.embedding_type == "svd":
+        with torch.no_grad():
+            student.embeddings.weight.copy_(reduce_embeddings(weight, embedding_size))
+    return student
+
+
+def check_parts(args: ModelArguments, config: PretrainedConfig) -> None:
+    """Check that a teacher with this configuration has the embeddings and layers that the arguments request.
+
+    Raises:
+        UserError: the teacher is of another model type, or has no such layer.
+    """
+    if args.embedding_type == "bert" and config.model_type != "bert":
+        raise UserError(
+            f"--embedding_type bert copies BERT's embedding module; the teacher is of type {config.model_type}. "
+            "Use --embedding_type svd, which needs word embeddings only."
+        )
+    if args.student_layers and config.model_type != "bert":
+        raise UserError(f"--student_layers needs a BERT teacher; this one is of type {config.model_type}.")
+    if args.student_layers and not all(0 <= layer < config.num_hidden_layers for layer in args.student_layers):
+        raise UserError(
+            f"--student_layers {' '.join(map(str, args.student_layers))}: the teacher has the layers 0 to "
+            f"{config.num_hidden_layers - 1}."
+        )
+
+
+def _teacher_model(
+    args: ModelArguments, teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase | None = None
+) -> PreTrainedModel:
+    """Return the teacher's model after checking that it fits; a given `tokenizer` must equal the teacher's."""
+    if teacher is None:
+        raise UserError(f"{option} copies parts of a teacher: give --teacher_model_name_or_path.")
+    check_parts(args, teacher.model.config)
+    if tokenizer is not None and teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+        raise UserError(
+            f"{option} needs a student with the teacher's tokenizer: remove --tokenizer_name and --vocabulary_size."
+        )
+    return teacher.model
+
+
+def _build_tinybert(
+    args: ModelArguments,
+    tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+) -> BertForTokenClassification:
+    if args.student_layers:
+        return _build_from_layers(args, tags, tokenizer, teacher)
+    dropout = 0.1 if args.dropout is None else args.dropout
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=_option(args, "hidden_size"),
+        num_hidden_layers=_option(args, "n_layers"),
+        num_attention_heads=TINYBERT_HEADS,
+        intermediate_size=1200,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        pad_token_id=tokenizer.pad_token_id,
+        **label_config(tags),
+    )
+    return BertForTokenClassification(config)
+
+
+def _build_from_layers(
+    args: ModelArguments,
+    tags: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    teacher: Teacher | None,
+) -> BertForTokenClassification:
+    source = _teacher_model(args, teacher, "--student_layers", tokenizer)
+    layers = args.student_layers
+    fields = source.config.to_dict()
+    for name in ("id2label", "label2id", "tags", "num_labels", "architectures", "_name_or_path"):
+        fields.pop(name, None)
+    fields |= {"num_hidden_layers": len(layers), **label_config(tags)}
+    if args.dropout is not None:
+        fields |= {"hidden_dropout_prob": args.dropout, "attention_probs_dropout_prob": args.dropout}
+    student = BertForTokenClassification(BertConfig(**fields))
+    student.bert.embeddings.load_state_dict(source.bert.embeddings.state_dict())
+    for student_layer, layer in zip(student.bert.encoder.layer, layers, strict=True):
+        student_layer.load_state_dict(source.bert.encoder.layer[layer].state_dict())
+    # Labels of the heads are matched by name; the rows of merged classes are averaged.
+    with torch.no_grad():
+        for label, classes in enumerate(teacher.mapping):
+            student.classifier.weight[label] = source.classifier.weight[classes].mean(0)
+            student.classifier.bias[label] = source.classifier.bias[classes].mean(0)
+    return student

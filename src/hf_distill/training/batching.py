@@ -1,0 +1,108 @@
+"""Batches for training: collator, sampler, and word values from subword values."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Sampler
+from transformers import PreTrainedTokenizerBase, Trainer
+
+from ..data.encoding import pad
+from ..runtime.windows import make_windows
+from ..teachers.loading import same_tokenizer
+from ..teachers.teacher import Teacher
+
+
+class DistillationCollator:
+    """Pads rows of `encode_dataset` to a batch; tokenises for a live teacher with another tokenizer.
+
+    A batch has `input_ids`, `attention_mask` [batch, subwords], `word_positions`, `word_mask` and `labels`
+    [batch, words]. Rows with `teacher_logits` add these, [batch, words, labels], and `signal_mask` [batch, words].
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, teacher: Teacher | None = None):
+        self.tokenizer = tokenizer
+        self.teacher = teacher
+        self.shared = teacher is None or same_tokenizer(tokenizer, teacher.tokenizer)
+
+    def __call__(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
+        words = [len(row["word_positions"]) for row in rows]
+        batch = {
+            "input_ids": pad([row["input_ids"] for row in rows], self.tokenizer.pad_token_id),
+            "attention_mask": pad([[1] * len(row["input_ids"]) for row in rows]),
+            "word_positions": pad([row["word_positions"] for row in rows]),
+            "word_mask": pad([[True] * count for count in words], False, torch.bool),
+            "labels": pad([row["labels"] for row in rows], -100),
+        }
+        stored = [row.get("teacher_logits") for row in rows]
+        missing = any(scores is None for scores in stored)
+        if not missing or (self.teacher is None and any(scores is not None for scores in stored)):
+            labels = len(next(scores for scores in stored if scores)[0])
+            empty = [[0.0] * labels]
+            logits = [empty * count if scores is None else scores for scores, count in zip(stored, words, strict=True)]
+            mask = [[scores is not None] * count for scores, count in zip(stored, words, strict=True)]
+            batch["teacher_logits"] = pad(logits, 0.0, torch.float32)
+            batch["signal_mask"] = pad(mask, False, torch.bool)
+        elif not self.shared:
+            batch |= self._encode_for_teacher(rows)
+        return batch
+
+    def _encode_for_teacher(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
+        """The teacher's windows of each row's sentence, and (window, first subword) of each of the row's words."""
+        windows, places = [], []
+        sentences = [row["tokens"] for row in rows]
+        for row, sentence_windows in zip(
+            rows, make_windows(self.teacher.tokenizer, sentences, self.teacher.max_length), strict=True
+        ):
+            sentence_places = []
+            for window in sentence_windows:
+                sentence_places += [(len(windows), position) for position in window.word_positions]
+                windows.append(window)
+            first = row["first_word"]
+            places.append(sentence_places[first : first + len(row["word_positions"])])
+        pad_id = self.teacher.tokenizer.pad_token_id
+        return {
+            "teacher_input_ids": pad([window.input_ids for window in windows], pad_id),
+            "teacher_attention_mask": pad([[1] * len(window.input_ids) for window in windows]),
+            "teacher_places": pad(places),
+        }
+
+
+class EpochSampler(Sampler[int]):
+    """Row order for batches of equally long sentences. It depends only on the seed and the epoch.
+
+    Sentences are shuffled, sorted by length and split into batches, which are shuffled again. Nearly all sentences of
+    a batch then have the same length: there is little padding, and a packed LSTM runs at full speed. A resumed run
+    continues in the order of an uninterrupted one, and one process with a batch of 32 trains on the same batches as
+    two with 16 or four accumulated steps of 8.
+
+    Args:
+        trainer: gives the seed and the epoch.
+        lengths: number of subwords of each row.
+        step_size: rows per optimiser step, over all processes.
+    """
+
+    def __init__(self, trainer: Trainer, lengths: Sequence[int], step_size: int):
+        self.trainer = trainer
+        self.lengths = np.asarray(lengths)
+        self.step_size = step_size
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        args = self.trainer.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        random = np.random.default_rng([seed, int(self.trainer.state.epoch or 0)])
+        order = random.permutation(len(self.lengths))
+        order = order[np.argsort(self.lengths[order], kind="stable")]
+        steps = np.split(order, range(self.step_size, len(order), self.step_size))
+        # The last, possibly smaller step has to come last: elsewhere it would shift the batches after it.
+        for index in (*random.permutation(len(steps) - 1), len(steps) - 1):
+            yield from steps[index].tolist()
+
+
+def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:
+    """Select the value at each word's first subword: [batch, subwords, n] and [batch, words] give [batch, words, n]."""
+    return subword_values.gather(1, word_positions[..., None].expand(-1, -1, subword_values.shape[-1]))

@@ -1,0 +1,74 @@
+"""Loss terms, as sums over their items.
+
+Every function returns the *sum*, over the items that its mask selects (words, subwords or query-key pairs), of the mean
+error of an item. The trainer divides by the number of such items in the whole optimiser step, so that the gradient does
+not depend on how the step is split into micro-batches and processes. All arithmetic is in fp32.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared error between logits (Ba and Caruana 2014, arXiv 1312.6184), averaged over labels, summed over words.
+
+    Args:
+        student, teacher: [batch, words, labels].
+        mask: [batch, words], true for words with teacher logits.
+    """
+    return ((student.float() - teacher.float()) ** 2).mean(-1)[mask].sum()
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy with the teacher's softened distribution (Hinton et al. 2015, arXiv 1503.02531).
+
+    The factor temperature squared keeps the gradient's scale independent of the temperature. Shapes as in `logit_mse`.
+    """
+    target = F.softmax(teacher.float() / temperature, dim=-1)
+    log_probabilities = F.log_softmax(student.float() / temperature, dim=-1)
+    return -(target * log_probabilities).sum(-1)[mask].sum() * temperature**2
+
+
+def hard_cross_entropy(student: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    """Cross-entropy with the gold labels.
+
+    Args:
+        student: logits [batch, words, labels].
+        labels: [batch, words], -100 where there is no label.
+        label_smoothing: probability mass that is spread evenly over all labels.
+    """
+    return F.cross_entropy(
+        student.float().flatten(0, 1), labels.flatten(), reduction="sum", label_smoothing=label_smoothing
+    )
+
+
+def state_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Squared error between paired hidden states, averaged over dimensions and pairs, summed over subwords
+    (TinyBERT, Jiao et al. 2020, arXiv 1909.10351).
+
+    Args:
+        student, teacher: equally many tensors [batch, subwords, dimensions].
+        mask: [batch, subwords], the attention mask, true for all but padding.
+    """
+    pairs = zip(student, teacher, strict=True)
+    return sum(((s.float() - t.float()) ** 2).mean(-1)[mask].sum() for s, t in pairs) / len(student)
+
+
+def attention_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Squared error between paired attention probabilities, averaged over heads and pairs, summed over the query-key
+    pairs of subwords (TinyBERT, arXiv 1909.10351).
+
+    Args:
+        student, teacher: equally many tensors [batch, heads, subwords, subwords].
+        mask: [batch, subwords], the attention mask, true for all but padding.
+    """
+    pair_mask = mask[:, :, None] & mask[:, None, :]
+    pairs = zip(student, teacher, strict=True)
+    return sum(((s.float() - t.float()) ** 2).mean(1)[pair_mask].sum() for s, t in pairs) / len(student)
+
+
+def teacher_layers(student_layers: int, n_teacher_layers: int) -> list[int]:
+    """The teacher layer (1 is the first) that each of S student layers is compared with: round(i T / S)."""
+    return [max(1, round(i * n_teacher_layers / student_layers)) for i in range(1, student_layers + 1)]

@@ -1,0 +1,379 @@
+"""A `Trainer` with distillation losses and entity-level metrics."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from huggingface_hub import CommitInfo
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers.trainer_utils import HubStrategy
+from transformers.utils.hub import PushInProgress
+
+from ..arguments import LEARNING_RATES, DistillationArguments
+from ..data.encoding import join_windows, window_order
+from ..evaluation.metrics import score
+from ..publishing.hub import create_repository, publish, publish_checkpoint
+from ..runtime.tags import UserError, model_tags
+from ..students.projection import ProjectedStudent
+from ..students.save import save_pipeline
+from ..teachers.teacher import Teacher, map_logits
+from . import losses
+from .batching import DistillationCollator, EpochSampler, gather_words
+
+# Indices into the vector of counts that the loss terms are divided by.
+LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
+
+
+class DistillationTrainer(Trainer):
+    """Trains a token classifier on a teacher's logits, on labels, or on both.
+
+    `loss = alpha * CE + (1 - alpha) * KD`, where KD is the loss between word logits plus, for transformer students,
+    those between embeddings, hidden states and attentions. Each term is divided by its own count over the whole
+    optimiser step: labelled words, words with teacher logits, subwords, or query-key pairs, without padding.
+
+    Args:
+        model: the student.
+        args: a `DistillationArguments`.
+        teacher: run by `compute_loss` on batches without stored `teacher_logits`; None if all are stored, or to train
+            on labels only (`args.distillation=False`).
+        processing_class: the student's tokenizer.
+        train_dataset, eval_dataset: from `encode_dataset`, the former optionally with a column `teacher_logits`.
+
+    Raises:
+        UserError: several GPUs without a launcher, or models that do not support the intermediate losses.
+
+    Example:
+        >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+        >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
+        >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)
+        >>> trainer = DistillationTrainer(
+        ...     model=build_student(ModelArguments(hidden_size=128), tags, teacher.tokenizer),
+        ...     args=DistillationArguments("student", max_steps=2),
+        ...     teacher=teacher,  # runs at each step; attach_signals avoids that
+        ...     processing_class=teacher.tokenizer,
+        ...     train_dataset=rows,
+        ...     eval_dataset=rows,
+        ... )
+        >>> trainer.train().global_step  # doctest: +ELLIPSIS
+        {'eval_loss': ...
+        2
+    """
+
+    # compute_loss divides by the counts of the whole optimiser step.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: DistillationArguments,
+        teacher: Teacher | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        **kwargs,
+    ):
+        check_processes(args)
+        if args.learning_rate is None:
+            args.learning_rate = LEARNING_RATES.get(model.config.model_type, LEARNING_RATES["auto"])
+        if teacher is not None and teacher.iobes_tags:
+            raise UserError("An IOB2 teacher can train an IOBES student only with stored logits: use attach_signals.")
+        self.teacher = teacher
+        self.tags = model_tags(model.config)
+        # Weights of the optional loss terms.
+        self.weights = {
+            name: getattr(args, f"{name}_loss_weight") or 0.0 if args.intermediate_losses else 0.0
+            for name in ("embedding", "hidden", "attention")
+        }
+        self.collator = DistillationCollator(processing_class, teacher)
+        if any(self.weights.values()):
+            self._check_intermediate_losses(model)
+        if self.weights["attention"]:
+            model.set_attn_implementation("eager")
+            teacher.model.set_attn_implementation("eager")
+        if self.weights["embedding"] or self.weights["hidden"]:
+            used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
+            model = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
+        self._terms: dict[str, Tensor] = {}
+        self._steps_since_log = 0
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=self.collator,
+            processing_class=processing_class,
+            compute_metrics=self._compute_metrics,
+            **kwargs,
+        )
+        if teacher is not None:
+            teacher.model.to(args.device)
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The student, without the projections that only training needs."""
+        return self.model.student if isinstance(self.model, ProjectedStudent) else self.model
+
+    def _check_intermediate_losses(self, model: PreTrainedModel) -> None:
+        if self.teacher is None:
+            raise UserError(
+                "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
+            )
+        if not self.collator.shared:
+            raise UserError("Embedding, hidden-state and attention losses need one tokenizer for teacher and student.")
+        config, teacher = model.config, self.teacher.model.config
+        if not hasattr(config, "num_attention_heads"):
+            raise UserError(
+                f"Embedding, hidden-state and attention losses need a transformer student, not {config.model_type}."
+            )
+        if self.weights["attention"] and config.num_attention_heads != teacher.num_attention_heads:
+            raise UserError(
+                f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the "
+                f"teacher {teacher.num_attention_heads}. Set --attention_loss_weight 0."
+            )
+
+    # Data
+
+    def _set_signature_columns_if_needed(self) -> None:
+        # The columns that the collator reads, in place of the arguments of the model's forward.
+        columns = "input_ids word_positions first_word sentence labels teacher_logits tokens pieces"
+        self._signature_columns = columns.split()
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        return EpochSampler(self, self.train_dataset["length"][:], step)
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
+        return SequentialSampler(eval_dataset)  # metrics rely on the order of the dataset
+
+    # Loss
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        """As in `Trainer`, with a vector of four counts over the optimiser step as the number of items."""
+        self._steps_since_log += 1
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        counts = torch.zeros(4, dtype=torch.float64)
+        for batch in batch_samples:
+            subwords = batch["attention_mask"].sum(1)
+            signals = batch.get("signal_mask", batch["word_mask"])
+            counts += torch.stack(
+                [(batch["labels"] != -100).sum(), signals.sum(), subwords.sum(), (subwords**2).sum()]
+            ).cpu()
+        if self.args.world_size > 1:
+            counts = self.accelerator.reduce(counts.to(device), "sum")
+        return counts.clamp(min=1).float().to(device)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of a batch, which is the whole optimiser step if `num_items_in_batch` is None."""
+        counts = num_items_in_batch
+        if counts is None:
+            counts = self._get_num_items_in_batch([inputs], inputs["input_ids"].device)
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            **({"output_hidden_states": True} if self.weights["embedding"] or self.weights["hidden"] else {}),
+            **({"output_attentions": True} if self.weights["attention"] else {}),
+        )
+        logits = gather_words(outputs.logits, inputs["word_positions"])
+        alpha = self.args.alpha if self.args.distillation else 1.0
+        terms: dict[str, Tensor] = {}
+        if alpha > 0:
+            hard = losses.hard_cross_entropy(logits, inputs["labels"], self.args.label_smoothing_factor)
+            terms["hard_loss"] = alpha * hard / counts[LABELS]
+        if alpha < 1:
+            soft = self._distillation_losses(outputs, logits, inputs, counts)
+            terms |= {name: (1 - alpha) * term for name, term in soft.items()}
+        # Gradients are averaged over processes, but the counts are sums over all processes.
+        terms = {name: term * self.args.world_size for name, term in terms.items()}
+        if model.training:
+            for name, term in terms.items():
+                self._terms[name] = self._terms.get(name, 0.0) + term.detach()
+        loss = sum(terms.values())
+        return (loss, outputs) if return_outputs else loss
+
+    def _distillation_losses(
+        self, outputs, logits: Tensor, inputs: Mapping[str, Tensor], counts: Tensor
+    ) -> dict[str, Tensor]:
+        """The distillation terms by name, each divided by its count."""
+        if "teacher_logits" in inputs:
+            target, mask = inputs["teacher_logits"], inputs["signal_mask"]
+        elif self.teacher is None:
+            raise UserError("The training data has no column teacher_logits and the trainer was given no teacher.")
+        if "teacher_logits" not in inputs or any(self.weights.values()):
+            teacher_outputs = self._teacher_forward(inputs)
+        if "teacher_logits" not in inputs:
+            target, mask = self._teacher_word_logits(teacher_outputs, inputs), inputs["word_mask"]
+        if self.args.logit_loss == "mse":
+            terms = {"logit_loss": losses.logit_mse(logits, target, mask) / counts[SIGNALS]}
+        else:
+            soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature)
+            terms = {"logit_loss": soft / counts[SIGNALS]}
+        real = inputs["attention_mask"].bool()
+        if any(self.weights.values()):
+            layers = losses.teacher_layers(
+                self.student.config.num_hidden_layers, self.teacher.model.config.num_hidden_layers
+            )
+        if self.weights["embedding"]:
+            error = losses.state_mse(outputs.hidden_states[:1], teacher_outputs.hidden_states[:1], real)
+            terms["embedding_loss"] = self.weights["embedding"] * error / counts[SUBWORDS]
+        if self.weights["hidden"]:
+            states = [teacher_outputs.hidden_states[layer] for layer in layers]
+            error = losses.state_mse(outputs.hidden_states[1:], states, real)
+            terms["hidden_loss"] = self.weights["hidden"] * error / counts[SUBWORDS]
+        if self.weights["attention"]:
+            attentions = [teacher_outputs.attentions[layer - 1] for layer in layers]
+            error = losses.attention_mse(outputs.attentions, attentions, real)
+            terms["attention_loss"] = self.weights["attention"] * error / counts[PAIRS]
+        return terms
+
+    @torch.no_grad()
+    def _teacher_forward(self, inputs: Mapping[str, Tensor]):
+        prefix = "" if self.collator.shared else "teacher_"
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
+            return self.teacher.model(
+                input_ids=inputs[f"{prefix}input_ids"],
+                attention_mask=inputs[f"{prefix}attention_mask"],
+                output_hidden_states=bool(self.weights["embedding"] or self.weights["hidden"]),
+                output_attentions=bool(self.weights["attention"]),
+            )
+
+    def _teacher_word_logits(self, teacher_outputs, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The live teacher's word logits, by the student's labels: [batch, words, labels]."""
+        logits = teacher_outputs.logits.float()
+        if self.collator.shared:
+            words = gather_words(logits, inputs["word_positions"])
+        else:
+            words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
+        return map_logits(words, self.teacher.mapping)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log."""
+        if "loss" in logs and self._terms:
+            means = torch.stack(list(self._terms.values())) / self._steps_since_log
+            means = self.accelerator.reduce(means, "mean")
+            logs |= dict(zip(self._terms, means.tolist(), strict=True))
+            self._terms, self._steps_since_log = {}, 0
+        super().log(logs, start_time)
+
+    # Evaluation
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Cross-entropy with the labels, word logits [batch, words, labels] and labels; the teacher does not run."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        logits = gather_words(outputs.logits.float(), inputs["word_positions"])
+        labels = inputs["labels"]
+        # Trainer averages over rows; this factor turns that into the mean over words.
+        count = len(labels) * self._words_per_row
+        loss = losses.hard_cross_entropy(logits, labels, label_smoothing=0.0) / count
+        return (loss, None, None) if prediction_loss_only else (loss, logits, labels)
+
+    def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs):
+        """As in `Trainer`; keeps the dataset for `_compute_metrics`."""
+        self._evaluated = dataloader.dataset
+        labelled = sum(label != -100 for labels in self._evaluated["labels"] for label in labels)
+        self._words_per_row = max(1, labelled) / len(self._evaluated)
+        return super().evaluation_loop(dataloader, *args, **kwargs)
+
+    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated)
+        gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated)
+        references = [[self.tags[label] for label in labels] for labels in gold]
+        pieces = None
+        if "pieces" in self._evaluated.column_names:
+            # The score needs them in the order of the joined windows; sentence boundaries do not matter.
+            counts = self._evaluated["pieces"][:]
+            pieces = [counts[row] for row in window_order(self._evaluated)]
+        return score(logits, references, self.tags, pieces)
+
+    # Checkpoints: the student as users load it, and the projections in a separate file
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        if not isinstance(self.model, ProjectedStudent):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict)
+            self.processing_class.save_pretrained(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            save_pipeline(output_dir or self.args.output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if isinstance(self.model, ProjectedStudent):
+            self.model.load_pretrained(resume_from_checkpoint)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            self.model.load_pretrained(self.state.best_model_checkpoint)
+        else:
+            super()._load_best_model()
+
+    # The Hub
+
+    def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
+        """As in `Trainer`; also creates the branch `args.hub_revision`."""
+        self.args.hub_token = self.args.hub_token if token is None else token
+        self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
+        if self.is_world_process_zero():
+            create_repository(self.args)
+            self.hub_model_id, self.push_in_progress = self.args.hub_model_id, None
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ) -> CommitInfo | Future | None:
+        """As in `Trainer`, but pushes only the files in `hub.PUBLISHED` and keeps an existing model card.
+
+        Raises:
+            ValueError: there are `kwargs`, the values of a new model card, but a card exists.
+        """
+        card = Path(self.args.output_dir, "README.md").exists()
+        if card and kwargs:
+            raise ValueError(
+                f"{self.args.output_dir}/README.md is there; write {', '.join(kwargs)} into it, or remove it."
+            )
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        self.args.hub_revision = self.args.hub_revision if revision is None else revision
+        if self.hub_model_id is None or token or revision:
+            self.init_hf_repo(token, private)
+        self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        if not card:
+            self.create_model_card(**kwargs)
+        self._finish_current_push()
+        return publish(self.args.output_dir, self.args, commit_message, run_as_future=not blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
+            return
+        running = [job for job in self.push_in_progress.jobs if not job.done()] if self.push_in_progress else []
+        if running and not self.args.hub_always_push:
+            return
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        message = f"Training in progress, step {self.state.global_step}"
+        jobs = [publish(checkpoint_folder, self.args, message, run_as_future=True)]
+        if self.args.hub_strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
+            last = self.args.hub_strategy == HubStrategy.CHECKPOINT
+            target = "last-checkpoint" if last else Path(checkpoint_folder).name
+            jobs.append(publish_checkpoint(checkpoint_folder, target, self.args, f"{message}, checkpoint"))
+        self.push_in_progress = PushInProgress([*running, *jobs])
+
+
+def check_processes(args: DistillationArguments) -> None:
+    """Raise a UserError for several GPUs in one process, where Trainer would use DataParallel."""
+    if args.n_gpu > 1:
+        raise UserError(
+            f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
+            "make a single GPU visible (CUDA_VISIBLE_DEVICES=0)."
+        )

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from hf_distill.arguments import DataArguments
+from hf_distill.data.corpora import load_corpora, training_text
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads three training sentences and two of devel, one in both; of five unlabelled ones devel has one, too."""
+    corpora = {"train": "p53\tS-GENE\nbinds\tO\n\nof\tO\n\nBRCA1\tS-GENE\nstops\tO\n", "val": "of\tO\n\nmice\tO\n"}
+    files = {f"path_to_{name}": str(tmp_path / f"{name}.tsv") for name in corpora}
+    for name, content in corpora.items():
+        Path(files[f"path_to_{name}"]).write_text(content)
+    (tmp_path / "text.txt").write_text("mice\na\nb\nc\nd\n")
+
+    def load_with(**given):
+        args = DataArguments(**files, path_to_unlabeled=[str(tmp_path / "text.txt")], tag_scheme="IOBES", **given)
+        return load_corpora(args, seed=0)
+
+    return load_with
+
+
+def words(dataset):
+    return [" ".join(tokens) for tokens in dataset["tokens"]]
+
+
+def test_sentences_of_devel_are_dropped_on_demand_alone(load):
+    corpora = load()
+    assert words(corpora["train"]) == ["p53 binds", "of", "BRCA1 stops"]
+    assert words(corpora["unlabeled"]) == ["mice", "a", "b", "c", "d"]
+    corpora = load(drop_leaked=True)
+    assert words(corpora["train"]) == ["p53 binds", "BRCA1 stops"] and words(corpora["eval"]) == ["of", "mice"]
+    assert words(corpora["unlabeled"]) == ["a", "b", "c", "d"]
+
+
+def test_unlabelled_sentences_are_chosen_or_augmented_up_to_the_number_wanted(load):
+    chosen = load(transfer_sentences=3)
+    assert len(set(words(chosen["unlabeled"]))) == 3 and "augmented" not in chosen
+    assert words(load(transfer_sentences=3)["unlabeled"]) == words(chosen["unlabeled"]), "the seed decides"
+    filled = load(transfer_sentences=6)
+    assert words(filled["unlabeled"]) == ["mice", "a", "b", "c", "d"] and len(filled["augmented"]) == 1
+
+
+def test_training_text_is_labelled_then_augmented_then_unlabelled(load):
+    corpora = load(transfer_sentences=6)
+    parts = [words(corpora[name]) for name in ("train", "augmented", "unlabeled")]
+    assert words(training_text(corpora)) == sum(parts, [])
+    assert words(training_text(corpora, unlabeled=False)) == parts[0] + parts[1]
+    assert words(training_text({"eval": corpora["eval"], "train": corpora["train"]})) == parts[0]

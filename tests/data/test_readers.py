@@ -1,0 +1,256 @@
+import gzip
+import os
+
+import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value
+
+from hf_distill.data.readers.common import SENTENCES
+from hf_distill.data.readers.hub import load_hub_splits
+from hf_distill.data.readers.text import load_unlabeled
+from hf_distill.data.readers.tsv import load_tsv
+from hf_distill.data.statistics import describe, known_types
+from hf_distill.runtime.tags import UserError
+
+IOB2 = "BRCA1\tB-GENE\nbinds\tO\np53\tB-GENE\nkinase\tI-GENE\n\nNothing\tO\n"
+IOBES = "BRCA1\tS-GENE\nbinds\tO\np53\tB-GENE\nkinase\tE-GENE\n\nNothing\tO\n"
+TOKENS = [["BRCA1", "binds", "p53", "kinase"], ["Nothing"]]
+IOB2_TAGS = [["B-GENE", "O", "B-GENE", "I-GENE"], ["O"]]
+IOBES_TAGS = [["S-GENE", "O", "B-GENE", "E-GENE"], ["O"]]
+
+
+def write(folder, content, name="corpus.tsv"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return str(path)
+
+
+def write_splits(folder, **splits):
+    """A Hub-style dataset: one parquet file per split."""
+    for split, dataset in splits.items():
+        dataset.to_parquet(folder / f"{split}.parquet")
+    return str(folder)
+
+
+def rows(tokens, tags, column="ner_tags", **kwargs):
+    return Dataset.from_dict({"tokens": tokens, column: tags}, **kwargs)
+
+
+def refusal_of(load, *args):
+    with pytest.raises(UserError) as refusal:
+        load(*args)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        IOBES,
+        IOB2,
+        IOBES.replace("\n", "\r\n"),
+        "\ufeff" + IOBES,
+        "\ufeff" + IOB2.replace("\n", "\r\n"),
+        IOBES + "\n\n \n\n",
+        "\n\n" + IOBES,
+        IOBES.replace("\n\n", "\n\n\n \n"),
+        IOBES.rstrip("\n"),
+    ],
+    ids=["iobes", "iob2", "crlf", "bom", "bom-crlf", "blank-end", "blank-start", "blank-between", "no-newline-at-end"],
+)
+def test_tsv(tmp_path, content):
+    for name, written in (("corpus.tsv", content.encode()), ("corpus.tsv.gz", gzip.compress(content.encode()))):
+        path = write(tmp_path, written, name)
+        assert load_tsv(path, "IOBES").to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS}
+        assert load_tsv(path, "IOB2").to_dict() == {"tokens": TOKENS, "tags": IOB2_TAGS}
+
+
+def test_tsv_keeps_odd_tokens_and_normalises_types(tmp_path):
+    # A no-break space, a line separator, a byte order mark that does not begin the file, blanks, a quotation mark.
+    tokens = ["\u00a0", "a\u2028b", "\ufeff", "two words", '"', "\u200b"]
+    path = write(tmp_path, "".join(f"{token}\tO\n" for token in tokens) + "x\tS-protein\ny\tS-Cl\n")
+    loaded = load_tsv(path, "IOBES")
+    assert loaded["tokens"][0] == [*tokens, "x", "y"]
+    assert loaded["tags"][0] == ["O"] * 6 + ["S-GENE", "S-CELL_TYPE"]
+    assert known_types(loaded) == ["CELL_TYPE", "GENE"]
+    assert describe("train", loaded) == "train: 1 sentences, 8 words, mentions: CELL_TYPE 1, GENE 1"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "says"),
+    [
+        ("a\tO\nb\n", 2, "found 1 column: 'b'"),
+        ("a\tO\n\nb O\n", 3, "found 1 column: 'b O'"),
+        ("a\tO\nb\tNN\tO\n", 2, r"found 3 columns: 'b\tNN\tO'"),
+        ("a\tO\n\tO\n", 2, r"the token is empty: '\tO'"),
+        ("a\tO\n \tO\n", 2, r"the token is empty: ' \tO'"),
+        ("a\tO\r\nb\t\r\n", 2, r"the tag is empty: 'b\t'"),
+        ("a\tO\n\t\n", 2, "the token is empty"),
+        ("a\tO\nb\tGENE\n", 2, r"unknown tag 'GENE': 'b\tGENE'"),
+        ("a\tO\nb\tB-\n", 2, "unknown tag 'B-'"),
+        ("a\tO\nb\tL-GENE\n", 2, "unknown tag 'L-GENE'"),
+        ("a\to\n", 1, "unknown tag 'o'"),
+        ("a\tO\nb\tI-GENE\n", 2, "b\tI-GENE"),
+        ("a\tB-GENE\n\nb\tI-GENE\n", 3, "b\tI-GENE"),
+        ("a\tB-GENE\nb\tI-CHEMICAL\n", 2, "b\tI-CHEMICAL"),
+        ("a\tS-GENE\n\nb\tO\nc\tE-GENE\n", 4, "c\tE-GENE"),
+        # A mention that is not finished: the line of its B-, wherever the fault comes to light.
+        ("a\tS-GENE\n\nb\tO\nc\tB-GENE\nd\tI-GENE\n\ne\tO\n", 4, "c\tB-GENE"),
+        ("a\tS-GENE\n\nb\tO\nc\tB-GENE\nd\tI-GENE", 4, "c\tB-GENE"),
+        ("a\tS-GENE\nb\tB-GENE\nc\tI-GENE\nd\tO\n", 2, "b\tB-GENE"),
+        ("a\tB-GENE\nb\tE-CHEMICAL\n", 1, "a\tB-GENE"),
+        ("\ufeffa\tO\r\n\r\n\r\nb\0c\tO\r\n", 4, r"NUL character: 'b\x00c\tO'"),
+        (
+            "a\tO\n\ncaf\u00e9\tO\n".encode("latin-1"),
+            3,
+            r"not UTF-8 (invalid continuation byte at byte 3): b'caf\xe9\tO",
+        ),
+        ("a\tO\n".encode("utf-16"), 1, "not UTF-8"),
+        ("", 1, "no sentence"),
+        ("\n \n\r\n\n", 1, "no sentence"),
+        ("\ufeff", 1, "no sentence"),
+    ],
+)
+def test_faulty_tsv_is_refused_with_its_line(tmp_path, content, line, says):
+    path = write(tmp_path, content)
+    message = refusal_of(load_tsv, path, "IOBES")
+    assert message.startswith(f"{path}:{line}: ")
+    assert says in message
+
+
+def test_missing_file(tmp_path):
+    path = str(tmp_path / "nowhere.tsv")
+    assert refusal_of(load_tsv, path, "IOBES") == f"{path}: no such file."
+    assert refusal_of(load_unlabeled, [path]) == f"{path}: no such file."
+
+
+def test_label_that_train_lacks(tmp_path):
+    path = write(tmp_path, "a\tS-protein\n\nb\tO\nc\tS-CHEBI\n")
+    message = refusal_of(load_tsv, path, "IOBES", ["GENE"])
+    assert message.startswith(f"{path}:4: the label 'S-CHEBI' does not occur in the training data, which has GENE: c\t")
+    assert refusal_of(load_tsv, path, "IOBES", []).startswith(f"{path}:1: the label 'S-protein' does not occur")
+
+
+def test_devel_data_of_several_types(tmp_path):
+    """The types that train has must not change what is read of devel."""
+    path = write(tmp_path, "a\tS-GENE\nb\tS-CHEMICAL\n\nc\tO\n")
+    loaded = load_tsv(path, "IOBES", ["CHEMICAL", "GENE"])
+    assert loaded.to_dict() == {"tokens": [["a", "b"], ["c"]], "tags": [["S-GENE", "S-CHEMICAL"], ["O"]]}
+    path = write(tmp_path, "a\tO\n\nb\tO\n", "no mention.tsv")
+    assert load_tsv(path, "IOBES", ["CHEMICAL", "GENE"])["tokens"][:] == [["a"], ["b"]]
+
+
+def test_a_changed_file_is_read_again(tmp_path):
+    path = write(tmp_path, "p53\tS-GENE\n")
+    stamp = os.stat(path)
+    assert load_tsv(path, "IOBES")["tokens"][:] == [["p53"]]
+    # Of the same size and age.
+    write(tmp_path, "p63\tS-GENE\n")
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert load_tsv(path, "IOBES")["tokens"][:] == [["p63"]]
+    write(tmp_path, "p63\tI-GENE\n")
+    assert refusal_of(load_tsv, path, "IOBES").startswith(f"{path}:1: ")
+    assert load_unlabeled([write(tmp_path, "old\n", "text.txt")])["tokens"][:] == [["old"]]
+    assert load_unlabeled([write(tmp_path, "new\n", "text.txt")])["tokens"][:] == [["new"]]
+
+
+def test_unlabeled_text(tmp_path):
+    first = write(tmp_path, "\ufeffp53 binds\t BRCA1 .\r\n\r\n  \na\u00a0b c\u2028d e\u0085f\n", "first.txt")
+    second = write(tmp_path, gzip.compress(b"  last line"), "second.txt.gz")
+    loaded = load_unlabeled([first, second])
+    assert loaded.features == SENTENCES
+    # A no-break space is no blank, and U+2028 and U+0085 end no line.
+    expected = [["p53", "binds", "BRCA1", "."], ["a\u00a0b", "c\u2028d", "e\u0085f"], ["last", "line"]]
+    assert loaded["tokens"][:] == expected
+    assert loaded["tags"][:] == [None, None, None]
+    assert describe("unlabeled", loaded) == "unlabeled: 3 sentences, 9 words"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "says"),
+    [
+        (b"fine\nna\0ught\n", 2, "NUL"),
+        (b"fine\n\ncaf\xe9\n", 3, "not UTF-8"),
+        (b"", 1, "no sentence"),
+        (b" \n\r\n", 1, "no sentence"),
+    ],
+)
+def test_faulty_text_is_refused_with_its_line(tmp_path, content, line, says):
+    fine, path = write(tmp_path, "fine\n", "fine.txt"), write(tmp_path, content, "faulty.txt")
+    message = refusal_of(load_unlabeled, [fine, path])
+    assert message.startswith(f"{path}:{line}: ")
+    assert says in message
+
+
+def test_hub_dataset_with_tags_as_text(tmp_path):
+    data = rows(TOKENS, IOB2_TAGS)
+    splits = load_hub_splits(
+        write_splits(tmp_path, train=data, validation=data.select([0])), None, "tokens", "ner_tags", "IOBES"
+    )
+    assert {name: split.to_dict() for name, split in splits.items()} == {
+        "train": {"tokens": TOKENS, "tags": IOBES_TAGS},
+        "validation": {"tokens": TOKENS[:1], "tags": IOBES_TAGS[:1]},
+    }
+
+
+def test_hub_dataset_as_json_lines_with_other_columns(tmp_path):
+    data = Dataset.from_dict({"id": ["0", "1"], "words": TOKENS, "labels": IOBES_TAGS})
+    for split in ("train", "validation", "test"):
+        data.to_json(tmp_path / f"{split}.jsonl")
+    splits = load_hub_splits(str(tmp_path), None, "words", "labels", "IOB2")
+    assert list(splits) == ["train", "validation", "test"]
+    assert all(split.to_dict() == {"tokens": TOKENS, "tags": IOB2_TAGS} for split in splits.values())
+
+
+def test_hub_dataset_with_class_labels(tmp_path):
+    names = ["B-protein", "I-protein", "O"]
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
+    data = rows(TOKENS, [[0, 2, 0, 1], [2]], features=features)
+    folder = write_splits(tmp_path, train=data, validation=data)
+    splits = load_hub_splits(folder, None, "tokens", "ner_tags", "IOBES")
+    assert all(split.to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS} for split in splits.values())
+
+
+def test_hub_dataset_of_several_types(tmp_path):
+    data = rows([["a", "b"], ["c"]], [["B-GENE", "B-CHEMICAL"], ["O"]])
+    splits = load_hub_splits(write_splits(tmp_path, train=data, validation=data), None, "tokens", "ner_tags", "IOB2")
+    assert splits["validation"].to_dict() == {"tokens": [["a", "b"], ["c"]], "tags": [["B-GENE", "B-CHEMICAL"], ["O"]]}
+
+
+def test_hidden_class_labels_are_refused(tmp_path):
+    """-1 stands for a label that is kept secret; it is not the last name."""
+    features = Features(
+        {"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["B-GENE", "I-GENE", "O"]))}
+    )
+    data = rows([["a", "b"]], [[0, 1]], features=features)
+    hidden = rows([["a", "b"]], [[-1, -1]], features=features)
+    folder = write_splits(tmp_path, train=data, validation=data, test=hidden)
+    message = refusal_of(load_hub_splits, folder, None, "tokens", "ner_tags", "IOB2")
+    assert message.startswith(f"{folder}/test:1: ")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tags", "row", "says"),
+    [
+        ([["a"], ["b"]], [["O"], ["I-GENE"]], 2, "b\tI-GENE"),
+        ([["a"], ["b"]], [["O"], ["B-CHEMICAL"]], 2, "'B-CHEMICAL' does not occur in the training data"),
+        ([["a", "b"]], [["O"]], 1, "2 tokens but 1 tags"),
+        ([["a", ""]], [["O", "O"]], 1, "a token that is empty, or has a tab"),
+        ([["a", "b\tc"]], [["O", "O"]], 1, "'b\\tc'"),
+        ([["a", "\n"]], [["O", "O"]], 1, "'\\n'"),
+        ([["a"]], [["GENE"]], 1, "unknown tag: 'a' 'GENE'"),
+        ([["a"], []], [["O"], []], 2, "no token"),
+    ],
+)
+def test_faulty_rows_of_a_hub_dataset(tmp_path, tokens, tags, row, says):
+    folder = write_splits(tmp_path, train=rows(TOKENS, IOB2_TAGS), validation=rows(tokens, tags))
+    message = refusal_of(load_hub_splits, folder, None, "tokens", "ner_tags", "IOBES")
+    assert message.startswith(f"{folder}/validation:{row}: ")
+    assert says in message
+
+
+def test_missing_split_and_column_of_a_hub_dataset(tmp_path):
+    folder = write_splits(tmp_path, train=rows(TOKENS, IOB2_TAGS))
+    assert refusal_of(load_hub_splits, folder, None, "tokens", "ner_tags", "IOBES") == (
+        f"{folder}: has no split 'validation', only train."
+    )
+    message = refusal_of(load_hub_splits, folder, None, "words", "ner_tags", "IOBES")
+    assert message.startswith(f"{folder}/train: has no column 'words', only tokens, ner_tags.")

@@ -1,0 +1,86 @@
+import numpy as np
+import onnx
+import pytest
+import tiny
+import torch
+from transformers import (
+    DistilBertConfig,
+    DistilBertForTokenClassification,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
+
+from hf_distill.evaluation.metrics import decode
+from hf_distill.publishing.onnx_export import export_onnx, write_onnx
+from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
+from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
+from hf_distill.runtime.onnx_model import OnnxModel
+from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.tags import UserError
+from hf_distill.students.build import label_config
+
+TOKENIZER = tiny.wordpiece()
+TEXT = tiny.corpus(40, seed=3, longest=20)
+
+
+def student(kind):
+    torch.manual_seed(0)
+    common = {"vocab_size": len(TOKENIZER), "pad_token_id": 0, **label_config(tiny.TAGS)}
+    if kind == "tinybert":
+        return tiny.bert(TOKENIZER, hidden=48)
+    if kind == "roberta":
+        config = RobertaConfig(
+            hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, **common
+        )
+        return RobertaForTokenClassification(config)
+    if kind == "distilbert":
+        return DistilBertForTokenClassification(
+            DistilBertConfig(dim=24, n_layers=2, n_heads=2, hidden_dim=32, **common)
+        )
+    sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
+    if kind == "bert embeddings":
+        table = {"vocab_size": len(TOKENIZER), "hidden_size": 24, "max_position_embeddings": 64}
+        sizes |= {"embedding_type": "bert", "bert_config": table}
+    return BiLSTMForTokenClassification(BiLSTMConfig(**sizes, **common))
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("kind", ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert"])
+def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
+    model = student(kind).eval()
+    report = export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], TEXT["tags"], tiny.TAGS, 64)
+    assert report["onnx_f1"] == report["pytorch_f1"]
+    assert report["int8_bytes"] < report["onnx_bytes"]
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
+    exported = OnnxModel(tmp_path / "onnx" / "model.onnx", model.config, threads=1)
+    for lengths in ([1], [7], [3, 9, 5], [2, 2, 2, 2], [1, 30, 64, 17, 64]):
+        mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
+        ids = torch.randint(5, len(TOKENIZER), mask.shape) * mask
+        with torch.no_grad():
+            expected = model(input_ids=ids, attention_mask=mask).logits
+        found = torch.from_numpy(exported(ids.numpy(), mask.numpy()))
+        np.testing.assert_allclose(found[mask.bool()], expected[mask.bool()], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "tinybert"])
+def test_int8_sums_overflow_on_no_cpu(tmp_path, kind):
+    """Some CPUs add two products of a weight and an activation (0 to 255) in 16 bits: 2 * 255 * 64 = 32640 fits."""
+    [_, quantized] = write_onnx(student(kind).eval(), tmp_path)
+    graph = onnx.load(quantized).graph
+    weights = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    inputs = {"MatMulInteger": [1], "DynamicQuantizeLSTM": [1, 2]}
+    factors = [weights[node.input[place]] for node in graph.node for place in inputs.get(node.op_type, [])]
+    assert len(factors) >= 5
+    assert max(abs(each.astype(int)).max() for each in factors) == 64
+
+
+def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
+    model = student("bilstm").eval()
+    with torch.no_grad():
+        # One huge number (of [MASK], which no sentence has) takes all of int8: the other embeddings become zero.
+        model.get_input_embeddings().weight[4, 0] = 1e6
+        model.classifier.weight.mul_(100)
+    own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)
+    with pytest.raises(UserError, match="in int8 .on a CPU with .*the student's F1 is 0.*in PyTorch 1.0000"):
+        export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], own, tiny.TAGS, 64)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
+
+from hf_distill.arguments import ModelArguments
+from hf_distill.students.build import build_student, label_config
+from hf_distill.students.save import save_model
+
+LOAD = """
+import sys
+sys.modules["hf_distill"] = None  # as if it were not installed
+import torch
+from transformers import AutoModelForTokenClassification, AutoTokenizer
+model = AutoModelForTokenClassification.from_pretrained(sys.argv[1], trust_remote_code=sys.argv[2] == "yes")
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
+encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
+torch.save(model.eval()(**encoded).logits, sys.argv[1] + "/logits.pt")
+"""
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "bilstm with BERT embeddings", "tinybert"])
+def test_a_saved_student_loads_without_this_package(tmp_path, tokenizer, kind):
+    args = tiny.bilstm_arguments(embedding_type="bert" if "BERT" in kind else "train")
+    if kind == "tinybert":
+        args = ModelArguments(model_name="tinybert", hidden_size=12)
+    student = build_student(args, tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()
+    save_model(student, tokenizer, tmp_path)
+    remote = "no" if kind == "tinybert" else "yes"
+    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path), remote], check=True, capture_output=True)
+    encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
+    logits = torch.load(tmp_path / "logits.pt", weights_only=True)
+    torch.testing.assert_close(logits, student(**encoded).logits)
+    code = {path.name for path in Path(tmp_path).glob("*_bilstm.py")}
+    assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
+
+
+def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):
+    """A mention of three words, one of a single word right behind it, and one whose first word has several subwords."""
+    student = BertForTokenClassification(
+        BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=len(tokenizer),
+            num_hidden_layers=0,
+            num_attention_heads=1,
+            intermediate_size=4,
+            **label_config(tiny.TAGS),
+        )  # fmt: skip
+    )
+    words = "the p53 alpha beta BRCA1 of kinase receptor mice".split()
+    tags = "O B-GENE I-GENE E-GENE S-GENE O B-GENE E-GENE O".split()
+    embeddings = student.bert.embeddings
+    with torch.no_grad():
+        # One-hot embeddings; layer normalisation keeps the order, so a word's first subword picks its row of the head.
+        embeddings.word_embeddings.weight.copy_(torch.eye(len(tokenizer)))
+        embeddings.position_embeddings.weight.zero_()
+        embeddings.token_type_embeddings.weight.zero_()
+        student.classifier.weight.zero_()
+        student.classifier.bias.zero_()
+        for word, tag in zip(words, tags, strict=True):
+            first = tokenizer(word, add_special_tokens=False)["input_ids"][0]
+            student.classifier.weight[tiny.TAGS.index(tag), first] = 1.0
+    save_model(student, tokenizer, tmp_path)
+    assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.tags == tiny.TAGS
+    # "ner" is the stock pipeline, which needs no code of the model's; "token-classification" is the model's own.
+    for task, trust in (("ner", None), ("token-classification", True)):
+        find = pipeline(task, str(tmp_path), aggregation_strategy="first", trust_remote_code=trust)
+        found = find(" ".join(words))
+        mentions = [(mention["entity_group"], " ".join(words)[mention["start"] : mention["end"]]) for mention in found]
+        assert mentions == [("GENE", "p53 alpha beta"), ("GENE", "BRCA1"), ("GENE", "kinase receptor")]

