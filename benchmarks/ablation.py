@@ -93,7 +93,7 @@ def table(output: Path, data: Path) -> str:
             base = folder_of(output, "recipe", seed)
             if name != "recipe" and (base / "all_results.json").exists():
                 found = f1_difference(predicted(folder), predicted(base), gold)
-                differences.append(f"{found['value']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})")
+                differences.append(f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})")
         each = ", ".join(f"{score:.4f}" for score in scores)
         lines.append([name, each, f"{sum(scores) / len(scores):.4f}", ", ".join(differences), f"{max(minutes):.1f}"])
     return markdown(["", "F1 by seed", "mean", "to the recipe (95 %)", "minutes"], lines)

@@ -6,7 +6,7 @@ from tiny import DATA
 from hf_distill.arguments import DistillationArguments
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
-from hf_distill.workflow.run import prepare
+from hf_distill.workflow.preparation import prepare_arguments
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from hf_distill.workflow.run import prepare
 )
 def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
     with caplog.at_level(logging.WARNING):
-        training = parse_arguments([*DATA, *flags.split()])[2]
+        training = parse_arguments([*DATA, *flags.split()]).training
     assert training.eval_strategy == training.save_strategy == eval_strategy
     assert training.save_steps == save_steps
     assert training.save_total_limit == 2
@@ -30,9 +30,9 @@ def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
 
 
 def test_defaults():
-    model, data, training = parse_arguments(DATA)
+    model, data, _, _ = parse_arguments(DATA)
     assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, None)
-    prepare(model, training)
+    training = prepare_arguments(parse_arguments(DATA)).training
     assert (training.learning_rate, training.per_device_train_batch_size) == (1e-3, 32)
     assert training.lr_scheduler_type == "linear"
     assert (training.label_smoothing_factor, training.alpha, training.min_teacher_f1) == (0.1, 0, 0.1)

@@ -23,7 +23,7 @@ def parse_yaml(tmp_path, text, *flags):
 
 @pytest.mark.parametrize(("command", "logging_steps"), [(BILSTM, 10), (TINYBERT, 50)], ids=["bilstm", "tinybert"])
 def test_launch_commands(command, logging_steps):
-    model, data, training = parse_arguments(command)
+    model, data, training, _ = parse_arguments(command)
     assert model.teacher_model_name_or_path == ["dmis-lab/biobert-base-cased-v1.1"]
     assert model.teacher_checkpoint == "biobert_state_dict.pt"
     assert (data.path_to_train, data.path_to_val) == ("train_aug3.tsv", "val.tsv")
@@ -52,12 +52,12 @@ def test_a_launch_command_as_yaml_means_the_same(tmp_path, command):
 
 def test_flags_override_yaml(tmp_path):
     text = "batch_size: 8\nseed: 7\npath_to_unlabeled: [a.txt, b.txt]\n"
-    _, data, training = parse_yaml(tmp_path, text, "--batch_size", "16", "--path_to_unlabeled", "c.txt")
+    _, data, training, _ = parse_yaml(tmp_path, text, "--batch_size", "16", "--path_to_unlabeled", "c.txt")
     assert training.per_device_train_batch_size == 16
     assert training.seed == 7
     assert data.path_to_unlabeled == ["c.txt"]
     # Also under its other name.
-    _, _, training = parse_yaml(tmp_path, text, "--per_device_train_batch_size=16")
+    _, _, training, _ = parse_yaml(tmp_path, text, "--per_device_train_batch_size=16")
     assert training.per_device_train_batch_size == 16
 
 
@@ -66,7 +66,7 @@ def test_yaml_values_are_typed_by_the_parser(tmp_path):
         "eval_strategy: no\nlearning_rate: 1e-3\nweight_decay: 0\nload_best_model_at_end: no\ndistillation: 0\n"
         "do_train_teacher: true\ndrop_leaked: yes\nseed: '7'\nmax_steps: -1\nlr_scheduler_kwargs: {num_cycles: 2}\n"
     )
-    _, data, training = parse_yaml(tmp_path, text)
+    _, data, training, _ = parse_yaml(tmp_path, text)
     assert training.eval_strategy == training.save_strategy == "no"
     assert training.learning_rate == 0.001 and isinstance(training.learning_rate, float)
     assert training.weight_decay == 0 and isinstance(training.weight_decay, float)
@@ -83,7 +83,7 @@ def test_yaml_lists_and_nulls(tmp_path):
         "model_name: tinybert\nstudent_layers: [0, 2]\nteacher_model_name_or_path:\n  - first\n  - second\n"
         "path_to_unlabeled: one.txt\nteacher_labels: []\nhidden_size: null\nsave_total_limit:\n"
     )
-    model, data, training = parse_yaml(tmp_path, text)
+    model, data, training, _ = parse_yaml(tmp_path, text)
     assert model.student_layers == [0, 2]
     assert model.teacher_model_name_or_path == ["first", "second"]
     assert data.path_to_unlabeled == ["one.txt"]
@@ -145,7 +145,7 @@ def test_stray_arguments_are_refused():
     "flags", [["--scheduler", "const"], ["--scheduler=const"], ["--lr_scheduler_type", "constant"]]
 )
 def test_constant_scheduler(flags):
-    assert parse_arguments([*DATA, *flags])[2].lr_scheduler_type == "constant"
+    assert parse_arguments([*DATA, *flags]).training.lr_scheduler_type == "constant"
 
 
 # The rows of the reference's tables: rounds of augmentation, hidden size, head, epochs, learning rate.
@@ -169,7 +169,7 @@ def test_the_configurations_of_the_references_rows():
     paths = list((ROOT / "configs" / "bc2gm").glob("*.yaml"))
     assert {path.stem for path in paths} == ROWS.keys()
     for path in paths:
-        model, data, args = parse_arguments([str(path)])
+        model, data, args, _ = parse_arguments([str(path)])
         rounds, hidden, head, epochs, rate = ROWS[path.stem]
         assert (data.augmentation_rounds, model.hidden_size, model.classifier_size) == (rounds, hidden, head)
         assert (args.num_train_epochs, args.learning_rate, args.weight_decay) == (epochs, rate, 0.01)
@@ -185,7 +185,7 @@ def test_the_configurations_of_the_references_rows():
 @pytest.mark.parametrize("name", ["quickstart", str(ROOT / "configs" / "quickstart.yaml")])
 def test_the_quickstart_finds_its_data_from_anywhere(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    _, data_args, args = parse_arguments([name])
+    _, data_args, args, _ = parse_arguments([name])
     paths = [data_args.path_to_train, data_args.path_to_val, data_args.path_to_test, *data_args.path_to_unlabeled]
     assert all(Path(path).is_file() for path in paths) and args.output_dir == "outputs/quickstart"
 
@@ -195,7 +195,7 @@ def test_a_corpus_beside_the_yaml_file_comes_first(tmp_path, monkeypatch):
     (tmp_path / "configs" / "train.tsv").touch()
     (tmp_path / "configs" / "run.yaml").write_text("path_to_train: train.tsv\npath_to_val: val.tsv\n")
     monkeypatch.chdir(tmp_path)
-    _, data_args, _ = parse_arguments(["configs/run.yaml"])
+    _, data_args, _, _ = parse_arguments(["configs/run.yaml"])
     assert data_args.path_to_train == str(tmp_path / "configs" / "train.tsv") and data_args.path_to_val == "val.tsv"
 
 

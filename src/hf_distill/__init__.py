@@ -1,6 +1,26 @@
 """Distil a named-entity recogniser into a small, fast student."""
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .arguments import DistillationArguments as DistillationArguments
+    from .arguments import ModelArguments as ModelArguments
+    from .data.augmentation import augment as augment
+    from .data.encoding import encode_dataset as encode_dataset
+    from .data.readers.text import load_unlabeled as load_unlabeled
+    from .data.readers.tsv import load_tsv as load_tsv
+    from .evaluation.metrics import EntityScores as EntityScores
+    from .runtime.pipeline import MentionPipeline as MentionPipeline
+    from .students.build import build_student as build_student
+    from .students.save import save_model as save_model
+    from .teachers.loading import BiLSTMConfig as BiLSTMConfig
+    from .teachers.loading import BiLSTMForTokenClassification as BiLSTMForTokenClassification
+    from .teachers.signals import SignalStore as SignalStore
+    from .teachers.signals import attach_signals as attach_signals
+    from .teachers.teacher import Teacher as Teacher
+    from .teachers.teacher import load_teacher as load_teacher
+    from .training.trainer import DistillationTrainer as DistillationTrainer
 
 _MODULES = {
     "BiLSTMConfig": "teachers.loading",

@@ -1,7 +1,9 @@
 """Arguments of the commands: dataclasses for `HfArgumentParser` that check their values on creation."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from transformers import TrainingArguments
@@ -241,8 +243,8 @@ class DistillationArguments(TrainingArguments):
     """
 
     # Defaults that differ from those of TrainingArguments
-    output_dir: str | None = _option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
-    learning_rate: float | None = _option(
+    output_dir: str = _option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
+    learning_rate: float | None = _option(  # type: ignore[assignment]  # None until `with_student_defaults`
         None, "The student's initial learning rate. Default: 1e-3 for bilstm, 3e-4 for tinybert, 1e-4 for auto."
     )
     num_train_epochs: float = _option(10.0, "Epochs of the student's training.")
@@ -250,10 +252,8 @@ class DistillationArguments(TrainingArguments):
     per_device_eval_batch_size: int = _option(64, "Sentences per device and evaluation step.")
     label_smoothing_factor: float = _option(0.1, "Label smoothing of the hard-label loss.")
     do_train: bool = _option(True, "Train the student.")
-    eval_strategy: str | None = _option(
-        None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch."
-    )
-    save_strategy: str | None = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
+    eval_strategy: str = _option(None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch.")
+    save_strategy: str = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
     logging_steps: float = _option(0.01, "Log so often: a number of steps or, below 1, a part of all steps.")
     save_total_limit: int | None = _option(2, "Number of checkpoints to keep.")
     load_best_model_at_end: bool = _option(True, "Load the best checkpoint by --metric_for_best_model after training.")
@@ -265,7 +265,7 @@ class DistillationArguments(TrainingArguments):
     restore_callback_states_from_checkpoint: bool = _option(
         True, "Resume with the callbacks' state, such as that of early stopping."
     )
-    bf16: bool | None = _option(
+    bf16: bool | None = _option(  # type: ignore[assignment]  # as `bool` the parser would take it for a switch
         None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AMX."
     )
     ddp_find_unused_parameters: bool | None = _option(False, "Passed to DistributedDataParallel.")
@@ -313,17 +313,6 @@ class DistillationArguments(TrainingArguments):
     )
     comment: str = _option("", "Appended to the default name of the output directory.")
 
-    # The model card
-    license: str | None = _option(None, "Hub identifier of the student's licence (apache-2.0), for the model card.")
-    language: list[str] = _option([], "ISO 639 codes of the text's languages (en), for the model card.")
-    card_template: str | None = _option(
-        None, "A Jinja template for the model card; model_card_template.md lists its variables."
-    )
-    widget_examples: list[str] = _option(
-        [],
-        "Example texts of the model card's widget. Default: development sentences of a Hub dataset, else none.",
-    )
-
     def __post_init__(self):
         _check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
         _check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
@@ -345,8 +334,6 @@ class DistillationArguments(TrainingArguments):
             self.train_sampling_strategy != "batch_rebalance",
             "--train_sampling_strategy batch_rebalance is not supported; use group_by_length, random or sequential.",
         )
-        template = self.card_template
-        _check(template is None or Path(template).is_file(), f"--card_template: there is no file {template}.")
         if self.eval_strategy is None:
             self.eval_strategy = "steps" if self.eval_steps else "epoch"
         if self.save_strategy is None:
@@ -375,6 +362,46 @@ class DistillationArguments(TrainingArguments):
         """Whether the loss compares embeddings, hidden states or attentions with the teacher's."""
         weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
         return self.do_train and self.distillation and self.alpha < 1 and any(weights)
+
+    def with_student_defaults(self, model_name: str) -> "DistillationArguments":
+        """These arguments, or a copy in which an unset learning rate or loss weight has the student's default.
+
+        Args:
+            model_name: bilstm, tinybert, or anything else for auto.
+        """
+        weight = 1.0 if model_name == "tinybert" else 0.0
+        defaults: dict[str, Any] = {f"{name}_loss_weight": weight for name in ("embedding", "hidden", "attention")}
+        defaults["learning_rate"] = LEARNING_RATES.get(model_name, LEARNING_RATES["auto"])
+        unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **unset) if unset else self
+
+
+@dataclass
+class PublishingArguments:
+    """Arguments of the model card; the Hub repository is chosen by the `hub_` arguments of TrainingArguments."""
+
+    license: str | None = _option(None, "Hub identifier of the student's licence (apache-2.0), for the model card.")
+    language: list[str] = _option([], "ISO 639 codes of the text's languages (en), for the model card.")
+    card_template: str | None = _option(
+        None, "A Jinja template for the model card; model_card_template.md lists its variables."
+    )
+    widget_examples: list[str] = _option(
+        [],
+        "Example texts of the model card's widget. Default: development sentences of a Hub dataset, else none.",
+    )
+
+    def __post_init__(self):
+        template = self.card_template
+        _check(template is None or Path(template).is_file(), f"--card_template: there is no file {template}.")
+
+
+class RunArguments(NamedTuple):
+    """All arguments of a run, grouped by the code that reads them."""
+
+    model: ModelArguments
+    data: DataArguments
+    training: DistillationArguments
+    publishing: PublishingArguments
 
 
 @dataclass

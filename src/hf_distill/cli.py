@@ -12,10 +12,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         if argv and argv[0] == "predict":
-            arguments = parse_prediction(argv[1:])
+            prediction = parse_prediction(argv[1:])
             from .prediction.predict import predict
 
-            predict(arguments)
+            predict(prediction)
             return 0
         if argv and argv[0] == "report":
             report = parse_report(argv[1:])
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # This import takes seconds; --help and a mistyped flag should not wait for it.
         from .workflow.run import run
 
-        run(*arguments)
+        run(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,7 +8,15 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
-from .arguments import DataArguments, DistillationArguments, ModelArguments, PredictionArguments, ReportArguments
+from .arguments import (
+    DataArguments,
+    DistillationArguments,
+    ModelArguments,
+    PredictionArguments,
+    PublishingArguments,
+    ReportArguments,
+    RunArguments,
+)
 from .runtime.tags import UserError
 
 # Flags and values of the *BioBERT Distillation* script that transformers names differently.
@@ -22,17 +30,21 @@ QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 
 
 class _Parser(HfArgumentParser):
+    def __init__(self, *groups, prog):  # not annotated: no class matches the type that HfArgumentParser declares
+        super().__init__(groups, prog=prog, allow_abbrev=False)
+
     def error(self, message: str):
         raise UserError(f"{message}. See --help.")
 
 
-def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DistillationArguments]:
+def parse_arguments(argv: Sequence[str]) -> RunArguments:
     """Parse `[CONFIG.yaml] [--flag value ...]`; flags override the file's values.
 
     Raises:
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
-    parser = _Parser([ModelArguments, DataArguments, DistillationArguments], prog="run_distill.py", allow_abbrev=False)
+    groups = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
+    parser = _Parser(*groups, prog="run_distill.py")
     parser.usage = (
         "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
         "       %(prog)s predict MODEL --input FILES --output FILE\n"
@@ -43,7 +55,7 @@ def parse_arguments(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments,
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
         arguments = _read_config(config, known) + arguments
-    return _parse(parser, _translate_flags(arguments, known))
+    return RunArguments(*_parse(parser, _translate_flags(arguments, known)))
 
 
 def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
@@ -52,7 +64,7 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    parser = _Parser(PredictionArguments, prog="run_distill.py predict", allow_abbrev=False)
+    parser = _Parser(PredictionArguments, prog="run_distill.py predict")
     parser.usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
@@ -67,7 +79,7 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
-    parser = _Parser(ReportArguments, prog="run_distill.py report", allow_abbrev=False)
+    parser = _Parser(ReportArguments, prog="run_distill.py report")
     parser.usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):

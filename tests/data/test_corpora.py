@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from hf_distill.arguments import DataArguments
-from hf_distill.data.corpora import load_corpora, training_text
+from hf_distill.data.corpora import Corpora, load_corpora
 
 
 @pytest.fixture
@@ -28,24 +28,24 @@ def words(dataset):
 
 def test_sentences_of_devel_are_dropped_on_demand_alone(load):
     corpora = load()
-    assert words(corpora["train"]) == ["p53 binds", "of", "BRCA1 stops"]
-    assert words(corpora["unlabeled"]) == ["mice", "a", "b", "c", "d"]
+    assert words(corpora.train) == ["p53 binds", "of", "BRCA1 stops"]
+    assert words(corpora.unlabeled) == ["mice", "a", "b", "c", "d"]
     corpora = load(drop_leaked=True)
-    assert words(corpora["train"]) == ["p53 binds", "BRCA1 stops"] and words(corpora["eval"]) == ["of", "mice"]
-    assert words(corpora["unlabeled"]) == ["a", "b", "c", "d"]
+    assert words(corpora.train) == ["p53 binds", "BRCA1 stops"] and words(corpora.eval) == ["of", "mice"]
+    assert words(corpora.unlabeled) == ["a", "b", "c", "d"]
 
 
 def test_unlabelled_sentences_are_chosen_or_augmented_up_to_the_number_wanted(load):
     chosen = load(transfer_sentences=3)
-    assert len(set(words(chosen["unlabeled"]))) == 3 and "augmented" not in chosen
-    assert words(load(transfer_sentences=3)["unlabeled"]) == words(chosen["unlabeled"]), "the seed decides"
+    assert len(set(words(chosen.unlabeled))) == 3 and chosen.augmented is None
+    assert words(load(transfer_sentences=3).unlabeled) == words(chosen.unlabeled), "the seed decides"
     filled = load(transfer_sentences=6)
-    assert words(filled["unlabeled"]) == ["mice", "a", "b", "c", "d"] and len(filled["augmented"]) == 1
+    assert words(filled.unlabeled) == ["mice", "a", "b", "c", "d"] and len(filled.augmented) == 1
 
 
 def test_training_text_is_labelled_then_augmented_then_unlabelled(load):
     corpora = load(transfer_sentences=6)
-    parts = [words(corpora[name]) for name in ("train", "augmented", "unlabeled")]
-    assert words(training_text(corpora)) == sum(parts, [])
-    assert words(training_text(corpora, unlabeled=False)) == parts[0] + parts[1]
-    assert words(training_text({"eval": corpora["eval"], "train": corpora["train"]})) == parts[0]
+    parts = [words(getattr(corpora, name)) for name in ("train", "augmented", "unlabeled")]
+    assert words(corpora.training_text()) == sum(parts, [])
+    assert words(corpora.training_text(unlabeled=False)) == parts[0] + parts[1]
+    assert words(Corpora(corpora.train, corpora.eval, corpora.tags).training_text()) == parts[0]

@@ -8,7 +8,7 @@ from hf_distill.data.job import JOB_NAME, describe_job, reserve_output_dir
 from hf_distill.data.readers.common import SENTENCES
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
-from hf_distill.workflow.run import prepare
+from hf_distill.workflow.preparation import prepare_arguments
 
 TOKENS = [["p53", "binds"], ["BRCA1"]]
 TAGS = [["S-GENE", "O"], ["S-GENE"]]
@@ -21,9 +21,8 @@ def corpora(tokens=TOKENS, tags=TAGS):
 
 
 def job(*flags, data=None, teachers=("ab" * 32,)):
-    arguments = parse_arguments([*DATA, *flags])
-    prepare(arguments[0], arguments[2])
-    return describe_job(arguments, data or corpora(), teachers)
+    arguments = prepare_arguments(parse_arguments([*DATA, *flags]))
+    return describe_job(arguments[:3], data or corpora(), teachers)
 
 
 def begin(folder):

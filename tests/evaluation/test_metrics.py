@@ -125,12 +125,12 @@ def test_difference_is_paired():
     gold = [["S-GENE", "O"]] * 200
     good = [["S-GENE", "O"] if number % 2 else ["O", "O"] for number in range(200)]
     better = [["S-GENE", "O"] if number % 2 or number < 40 else ["O", "O"] for number in range(200)]
-    assert f1_difference(good, good, gold) == {"value": 0, "low": 0, "high": 0}
+    assert f1_difference(good, good, gold) == (0, 0, 0)
     # Right in 100 and in 120 sentences of 200, with recall alone at stake: 2 * 120 / 320 - 2 * 100 / 300.
     difference = f1_difference(better, good, gold)
-    assert difference["value"] == pytest.approx(0.75 - 2 / 3)
-    assert 0 < difference["low"] < difference["value"] < difference["high"] < 0.15
+    assert difference.value == pytest.approx(0.75 - 2 / 3)
+    assert 0 < difference.low < difference.value < difference.high < 0.15
     one = f1_difference(good[:1], better[:1], gold[:1])
-    assert (one["low"], one["value"], one["high"]) == (-1, -1, 1), "one sentence says nothing about others"
+    assert (one.low, one.value, one.high) == (-1, -1, 1), "one sentence says nothing about others"
     reverse = f1_difference(good, better, gold)
-    assert (reverse["low"], reverse["high"]) == pytest.approx((-difference["high"], -difference["low"]))
+    assert (reverse.low, reverse.high) == pytest.approx((-difference.high, -difference.low))

@@ -10,6 +10,8 @@ from huggingface_hub import ModelCard
 from measured import BENCHMARK, EVERYTHING, STATE, STUDENT
 from PIL import Image
 
+from hf_distill.data.corpora import Corpora
+from hf_distill.evaluation.scores import Results
 from hf_distill.parsing import parse_arguments
 from hf_distill.publishing.model_card import write_card
 from hf_distill.publishing.onnx_export import write_onnx
@@ -19,7 +21,7 @@ from hf_distill.runtime.tags import UserError, make_tags
 from hf_distill.runtime.words import PUNCTUATION_APART
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
-from hf_distill.workflow.run import prepare
+from hf_distill.workflow.preparation import prepare_arguments
 
 TAGS = make_tags(["CHEMICAL", "GENE"], "IOBES")
 DATA = ["--path_to_train", "{0}/train.tsv", "--path_to_val", "{0}/devel.tsv", "--use_cpu", "1"]
@@ -42,10 +44,9 @@ def folder(tmp_path):
 def write(folder, *flags, data=DATA, results=STUDENT, **corpora):
     """Write the card of a run with these flags. Returns its text."""
     flags = ["--output_dir", str(folder), *(flag.format(folder.parent) for flag in (*data, *flags))]
-    arguments = parse_arguments(flags)
-    prepare(arguments[0], arguments[2])
+    arguments = prepare_arguments(parse_arguments(flags))
     corpora = {"train": tiny.corpus(30, 1), "eval": tiny.corpus(20, 2)} | corpora
-    write_card(folder, *arguments, corpora, TAGS, results)
+    write_card(folder, arguments, Corpora(tags=TAGS, **corpora), Results.from_dict(results))
     return (folder / "README.md").read_text(encoding="utf-8")
 
 

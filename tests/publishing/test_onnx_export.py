@@ -18,6 +18,7 @@ from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import label_config
+from hf_distill.students.student import Student
 
 TOKENIZER = tiny.wordpiece()
 TEXT = tiny.corpus(40, seed=3, longest=20)
@@ -48,7 +49,7 @@ def student(kind):
 @pytest.mark.parametrize("kind", ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert"])
 def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
     model = student(kind).eval()
-    report = export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], TEXT["tags"], tiny.TAGS, 64)
+    report = export_onnx(Student(model, TOKENIZER, 64, tiny.TAGS), tmp_path, TEXT["tokens"], TEXT["tags"])
     assert report["onnx_f1"] == report["pytorch_f1"]
     assert report["int8_bytes"] < report["onnx_bytes"]
     assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["model.onnx", "model_quantized.onnx"]
@@ -82,5 +83,5 @@ def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
         model.classifier.weight.mul_(100)
     own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)
     with pytest.raises(UserError, match="in int8 .on a CPU with .*the student's F1 is 0.*in PyTorch 1.0000"):
-        export_onnx(model, TOKENIZER, tmp_path, TEXT["tokens"], own, tiny.TAGS, 64)
+        export_onnx(Student(model, TOKENIZER, 64, tiny.TAGS), tmp_path, TEXT["tokens"], own)
     assert not list(tmp_path.iterdir())

@@ -1,31 +1,23 @@
-from types import SimpleNamespace
-
-import pytest
 import tiny
+from datasets import Dataset
 
-from hf_distill.workflow.results import compare, save_results
-
-
-def test_how_much_the_student_is_above_another_by_hand():
-    gold = [["S-GENE"], ["S-GENE"]]
-    corpora = {name: {"tags": gold} for name in ("eval", "test")}
-    found = compare(corpora, {"eval": gold, "test": gold}, {"eval": [["S-GENE"], ["O"]]}, "teacher")
-    # The other finds one of two: 1 - 2 / 3. It has predicted nothing on the test data.
-    assert found["eval_f1_above_teacher"] == pytest.approx(1 / 3)
-    assert found["eval_f1_above_teacher_low"] == 0 and found["eval_f1_above_teacher_high"] == 1
-    assert not any(name.startswith("test") for name in found)
+from hf_distill.arguments import DistillationArguments
+from hf_distill.data.corpora import Corpora
+from hf_distill.evaluation.scores import Evaluation, Results
+from hf_distill.files import read_json
+from hf_distill.students.student import Student
+from hf_distill.workflow.results import save_results
 
 
 def test_predictions_stand_beside_gold_and_teacher(tmp_path, tokenizer):
-    trainer = SimpleNamespace(
-        is_world_process_zero=lambda: True,
-        student=tiny.bert(tokenizer),
-        processing_class=tokenizer,
-        args=SimpleNamespace(output_dir=str(tmp_path)),
-    )
-    corpora = {name: {"tokens": [["p53", "binds"]], "tags": [["S-GENE", "O"]]} for name in ("eval", "test")}
-    student = {name: [["O", "O"]] for name in corpora}
-    save_results(trainer, corpora, {"eval_f1": 0.0}, student, {"eval": [["S-GENE", "S-GENE"]]})
+    corpus = Dataset.from_dict({"tokens": [["p53", "binds"]], "tags": [["S-GENE", "O"]]})
+    corpora = Corpora(corpus, corpus, tiny.TAGS, test=corpus)
+    found = Evaluation({"f1": 0.0}, [["O", "O"]])
+    by_teacher = Evaluation({"f1": 1.0}, [["S-GENE", "S-GENE"]])
+    results = Results({"student": {"eval": found, "test": found}, "teacher": {"eval": by_teacher}})
+    student = Student(tiny.bert(tokenizer), tokenizer, 64, tiny.TAGS)
+    save_results(student, DistillationArguments(str(tmp_path), use_cpu=True), corpora, results)
     assert (tmp_path / "predictions_eval.tsv").read_text() == "p53\tS-GENE\tS-GENE\tO\nbinds\tO\tS-GENE\tO\n\n"
     # Nobody taught there.
     assert (tmp_path / "predictions_test.tsv").read_text() == "p53\tS-GENE\t-\tO\nbinds\tO\t-\tO\n\n"
+    assert Results.from_dict(read_json(tmp_path / "all_results.json")).scores("teacher", "eval") == {"f1": 1.0}

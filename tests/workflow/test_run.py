@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from tiny import BILSTM, DATA, TINYBERT
+from tiny import BILSTM, TINYBERT
 from transformers import AutoModelForTokenClassification
 
 from hf_distill import augment, load_tsv
 from hf_distill.cli import main
-from hf_distill.parsing import parse_arguments
 from hf_distill.publishing.onnx_export import instruction_set
 from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
@@ -21,7 +20,6 @@ from hf_distill.runtime.words import PUNCTUATION_APART
 from hf_distill.students.save import save_model
 from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS
 from hf_distill.teachers.loading import load_tokenizer
-from hf_distill.workflow.run import prepare
 
 ROOT = Path(__file__).parents[2]
 
@@ -316,26 +314,3 @@ def test_an_exported_student_answers_in_onnx_runtime(here, capsys):
     assert results["onnx_f1"] == results["pytorch_f1"]
     row = f"| `onnx/model_quantized.onnx` | {results['int8_bytes'] / 1e6:.1f} | {results['int8_f1']:.4f} |"
     assert row in Path("out/README.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("flags", "rate"), [("", 1e-3), ("--model_name tinybert", 3e-4), ("--model_name tinybert --lr_params 1e-5", 1e-5)]
-)
-def test_each_student_has_its_learning_rate(flags, rate):
-    model, _, training = parse_arguments([*DATA, *flags.split()])
-    prepare(model, training)
-    assert training.learning_rate == rate
-
-
-@pytest.mark.parametrize(
-    ("flags", "folder"),
-    [
-        ([], "outputs/bilstm"),
-        (["--model_name", "tinybert", "--comment", "first try"], "outputs/tinybert-first try"),
-        (["--output_dir", "here"], "here"),
-    ],
-)
-def test_default_output_folder(flags, folder):
-    model, _, training = parse_arguments([*DATA, *flags])
-    prepare(model, training)
-    assert training.output_dir == folder

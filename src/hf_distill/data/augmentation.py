@@ -198,9 +198,9 @@ class _Augmenter:
             ends = np.append(inside | end[tags[:-1]], end[tags[-1]])
             faulty[row[~(begins & ends)]] = True
         if faulty.any():
-            row = int(np.flatnonzero(faulty)[0])
-            tokens, sequence = table["tokens"][row].as_py(), table["tags"][row].as_py()
-            raise ValueError(f"row {row}: not one tag per token, or an invalid tag sequence: {tokens} {sequence}.")
+            number = int(np.flatnonzero(faulty)[0])
+            tokens, sequence = table["tokens"][number].as_py(), table["tags"][number].as_py()
+            raise ValueError(f"row {number}: not one tag per token, or an invalid tag sequence: {tokens} {sequence}.")
 
     def _encode(self, table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Encode all tokens and tags of a table as indices; also return the start of each sentence among them."""

@@ -1,6 +1,8 @@
 """Loading the data of a run: labelled, unlabelled and augmented sentences, checked for leaks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
@@ -8,7 +10,7 @@ from transformers.utils import logging
 
 from ..arguments import DataArguments
 from ..files import write_columns
-from ..runtime.tags import UserError
+from ..runtime.tags import UserError, make_tags
 from .augmentation import augment
 from .readers.hub import load_hub_splits
 from .readers.text import load_unlabeled
@@ -21,8 +23,43 @@ logger = logging.get_logger(__name__)
 EVALUATED = ("eval", "test")
 
 
-def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
-    """Load and check the data: `train` and `eval`, and, if configured, `test`, `unlabeled` and `augmented`.
+@dataclass(frozen=True)
+class Corpora:
+    """The data of a run: datasets with the columns `tokens` and `tags`, and the student's labels.
+
+    Attributes:
+        train: labelled sentences.
+        eval: development sentences.
+        tags: labels of the student: `O`, then the tags of each entity type of `train`.
+        test: test sentences, if there are any.
+        unlabeled: sentences without tags (None in every row), if there are any.
+        augmented: sentences made from `train`, if there are any.
+    """
+
+    train: Dataset
+    eval: Dataset
+    tags: list[str]
+    test: Dataset | None = None
+    unlabeled: Dataset | None = None
+    augmented: Dataset | None = None
+
+    def datasets(self) -> dict[str, Dataset]:
+        """The datasets that there are, by name."""
+        names = ("train", "eval", "test", "unlabeled", "augmented")
+        return {name: dataset for name in names if (dataset := getattr(self, name)) is not None}
+
+    def evaluated(self) -> dict[str, Dataset]:
+        """The evaluation corpora, by name."""
+        return {name: dataset for name, dataset in self.datasets().items() if name in EVALUATED}
+
+    def training_text(self, unlabeled: bool = True) -> Dataset:
+        """Concatenate the labelled, augmented and, if `unlabeled`, unlabelled training sentences, in this order."""
+        parts = [self.train, self.augmented, self.unlabeled if unlabeled else None]
+        return concatenate_datasets([part for part in parts if part is not None])
+
+
+def load_corpora(args: DataArguments, seed: int) -> Corpora:
+    """Load and check the data that the arguments name; `args.tag_scheme` is the student's.
 
     Logs the number of training, augmented and unlabelled sentences that also occur in `eval` or `test`.
 
@@ -33,51 +70,62 @@ def load_corpora(args: DataArguments, seed: int) -> dict[str, Dataset]:
     Raises:
         UserError: a file or row is invalid.
     """
+    assert args.tag_scheme is not None  # `prepare_arguments` fills it in
     with PartialState().main_process_first():
-        if args.dataset_name:
-            names = {"validation": "eval"}
-            splits = load_hub_splits(
-                args.dataset_name, args.dataset_config_name, args.token_column, args.tag_column, args.tag_scheme
-            )
-            corpora = {names.get(split, split): dataset for split, dataset in splits.items()}
-        else:
-            corpora = {"train": load_tsv(args.path_to_train, args.tag_scheme)}
-            types = known_types(corpora["train"])
-            corpora["eval"] = load_tsv(args.path_to_val, args.tag_scheme, types)
-            if args.path_to_test:
-                corpora["test"] = load_tsv(args.path_to_test, args.tag_scheme, types)
-    held_out = [corpora[name] for name in EVALUATED if name in corpora]
-    types = known_types(corpora["train"])
-    corpora["train"] = _check_leaks("train", corpora["train"], held_out, args.drop_leaked)
-    if not known_types(corpora["train"]):
+        splits = _load_splits(args, args.tag_scheme)
+    held_out = [splits[name] for name in EVALUATED if name in splits]
+    types = known_types(splits["train"])
+    train = _check_leaks("train", splits["train"], held_out, args.drop_leaked)
+    if not known_types(train):
         raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention.")
-    lost_types = set(types) - set(known_types(corpora["train"]))
+    lost_types = set(types) - set(known_types(train))
     if lost_types:
         raise UserError(
             f"--drop_leaked 1 leaves no training sentence with {', '.join(sorted(lost_types))}: all of them also "
             "occur in devel or test data."
         )
-    remaining = args.transfer_sentences
-    if args.path_to_unlabeled:
-        with PartialState().main_process_first():
-            unlabeled = load_unlabeled(args.path_to_unlabeled)
-        unlabeled = _check_leaks("unlabeled", unlabeled, held_out, args.drop_leaked)
-        if remaining:
-            unlabeled = _sample("unlabeled", unlabeled, remaining, seed)
-            remaining -= len(unlabeled)
-        corpora["unlabeled"] = unlabeled
-    methods = {"lwtr_p": args.lwtr_p, "mr_p": args.mr_p, "sis_p": args.sis_p}
+    unlabeled = _load_unlabeled(args, held_out, seed) if args.path_to_unlabeled else None
+    augmented = _augment(args, train, held_out, args.transfer_sentences - len(unlabeled or ()), seed)
+    tags = make_tags(types, args.tag_scheme)
+    return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented)
+
+
+def _load_splits(args: DataArguments, tag_scheme: str) -> dict[str, Dataset]:
+    if args.dataset_name:
+        names = {"validation": "eval"}
+        splits = load_hub_splits(
+            args.dataset_name, args.dataset_config_name, args.token_column, args.tag_column, tag_scheme
+        )
+        return {names.get(split, split): dataset for split, dataset in splits.items()}
+    assert args.path_to_train is not None  # `DataArguments` demands one of the two
+    train = load_tsv(args.path_to_train, tag_scheme)
+    types = known_types(train)
+    paths = {"eval": args.path_to_val, "test": args.path_to_test}
+    return {"train": train} | {name: load_tsv(path, tag_scheme, types) for name, path in paths.items() if path}
+
+
+def _load_unlabeled(args: DataArguments, held_out: Sequence[Dataset], seed: int) -> Dataset:
+    with PartialState().main_process_first():
+        unlabeled = load_unlabeled(args.path_to_unlabeled)
+    unlabeled = _check_leaks("unlabeled", unlabeled, held_out, args.drop_leaked)
+    return _sample("unlabeled", unlabeled, args.transfer_sentences, seed) if args.transfer_sentences else unlabeled
+
+
+def _augment(
+    args: DataArguments, train: Dataset, held_out: Sequence[Dataset], number: int, seed: int
+) -> Dataset | None:
+    """With `args.transfer_sentences`, `number` augmented sentences; else those of `args.augmentation_rounds`."""
+    methods: dict[str, Any] = {"lwtr_p": args.lwtr_p, "mr_p": args.mr_p, "sis_p": args.sis_p}
+    sampled = args.transfer_sentences and number > 0
     # About half of the augmented sentences are dropped as duplicates.
-    per_round = len(corpora["train"]) * sum(p > 0 for p in methods.values())
-    rounds = -(-2 * remaining // per_round) if remaining else args.augmentation_rounds
-    if rounds:
-        with PartialState().main_process_first():
-            augmented = augment(
-                corpora["train"], rounds=rounds, **methods, mr_across_types=args.mr_across_types, seed=seed
-            )
-        augmented = _check_leaks("augmented", augmented, held_out, args.drop_leaked)
-        corpora["augmented"] = _sample("augmented", augmented, remaining, seed) if remaining else augmented
-    return corpora
+    per_round = len(train) * sum(p > 0 for p in methods.values())
+    rounds = -(-2 * number // per_round) if sampled else args.augmentation_rounds
+    if not rounds:
+        return None
+    with PartialState().main_process_first():
+        augmented = augment(train, rounds=rounds, **methods, mr_across_types=args.mr_across_types, seed=seed)
+    augmented = _check_leaks("augmented", augmented, held_out, args.drop_leaked)
+    return _sample("augmented", augmented, number, seed) if sampled else augmented
 
 
 def _check_leaks(name: str, dataset: Dataset, held_out: Sequence[Dataset], drop: bool) -> Dataset:
@@ -98,14 +146,8 @@ def _sample(name: str, dataset: Dataset, number: int, seed: int) -> Dataset:
     return dataset.shuffle(seed=seed).select(range(number)) if len(dataset) > number else dataset
 
 
-def write_augmented(args: DataArguments, corpora: Mapping[str, Dataset]) -> None:
-    """Write the training and augmented sentences to `args.save_augmented` (in the main process only)."""
-    if PartialState().is_main_process:
-        text = training_text(corpora, unlabeled=False)
-        write_columns(args.save_augmented, text["tokens"], text["tags"])
-
-
-def training_text(corpora: Mapping[str, Dataset], unlabeled: bool = True) -> Dataset:
-    """Concatenate the labelled, augmented and, if `unlabeled`, unlabelled training sentences, in this order."""
-    names = ("train", "augmented", "unlabeled")[: 3 if unlabeled else 2]
-    return concatenate_datasets([corpora[name] for name in names if name in corpora])
+def write_augmented(path: str | None, corpora: Corpora) -> None:
+    """Write the training and augmented sentences to a TSV file, if a path is given (in the main process only)."""
+    if path and PartialState().is_main_process:
+        text = corpora.training_text(unlabeled=False)
+        write_columns(path, text["tokens"], text["tags"])

@@ -73,7 +73,7 @@ def encode_dataset(
                 )
                 if keep_tokens:
                     rows[-1]["tokens"] = batch["tokens"][row]
-                if piece_tokenizer:
+                if pieces is not None:
                     rows[-1]["pieces"] = pieces[row][words]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -98,7 +98,9 @@ def window_order(windows: Dataset) -> np.ndarray:
     return np.lexsort((windows["first_word"][:], windows["sentence"][:]))
 
 
-def join_windows(values: np.ndarray, labels: np.ndarray, windows: Dataset) -> list[np.ndarray]:
+def join_windows(
+    values: np.ndarray | Sequence[np.ndarray], labels: np.ndarray | Sequence[np.ndarray], windows: Dataset
+) -> list[np.ndarray]:
     """Join per-word values of windows into one array per sentence.
 
     Args:

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,22 +15,22 @@ import numpy as np
 import torch
 from datasets.utils import tqdm
 from torch import Tensor
-from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from ..data.encoding import pad
 from ..files import format_table
 from ..runtime.windows import make_windows
 from ..students.save import save_model
-from ..teachers import loading  # noqa: F401 (registers the BiLSTM with the Auto classes)
+from ..students.student import Student
+from ..teachers.teacher import Teacher
 
 BATCH_SIZES = {1: 200, 32: 512}  # batch size: number of measured sentences
 PADDED_LENGTH, PADDED_REPEATS = 202, 50  # as the *BioBERT Distillation* script pads
 NO_GAIN = ("of which libraries", "standard deviation")  # rows of the table without a gain
 BLOCK = 10  # consecutive batches of one model before the next model runs
 
-# A model, its tokenizer, and subwords per window.
-Subject = tuple[PreTrainedModel, PreTrainedTokenizerBase, int]
-Inputs = tuple[Tensor, Tensor]
+Subject = Student | Teacher
+Inputs = Sequence[Tensor]  # `input_ids` and `attention_mask`
 
 
 def measure(
@@ -68,24 +69,24 @@ def measure(
         loaded: dict[str, list[Subject]] = {}
         for name, parts in subjects.items():
             paths = [Path(folder) / name / str(number) for number in range(len(parts))]
-            for path, (model, tokenizer, _) in zip(paths, parts, strict=True):
-                save_model(model, tokenizer, path)
+            for path, part in zip(paths, parts, strict=True):
+                save_model(part.model, part.tokenizer, path)
             files = [file for path in paths for file in path.rglob("*") if file.is_file()]
             longest = [[tensor.cpu() for tensor in _encode(part, batches[32][-1])] for part in parts]
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
                 before, peak = process.submit(_measure_memory, *arguments).result()
             report[name] = {
-                "parameters": sum(model.num_parameters() for model, _, _ in parts),
+                "parameters": sum(part.model.num_parameters() for part in parts),
                 "bytes_on_disk": sum(file.stat().st_size for file in files),
                 "peak_memory_bytes": peak,
                 "libraries_memory_bytes": before,
             }
             loaded[name] = [
-                (_load(path, device, trust_remote_code), tokenizer, length)
-                for path, (_, tokenizer, length) in zip(paths, parts, strict=True)
+                replace(part, model=_load(path, device, trust_remote_code))
+                for path, part in zip(paths, parts, strict=True)
             ]
-    report["dtype"] = str(next(next(iter(loaded.values()))[0][0].parameters()).dtype).removeprefix("torch.")
+    report["dtype"] = str(next(iter(loaded.values()))[0].model.dtype).removeprefix("torch.")
 
     rounds = {f"batch_{size}": groups for size, groups in batches.items()}
     rounds[f"padded_{PADDED_LENGTH}"] = _split(_even_sample(sentences, PADDED_REPEATS), 1)
@@ -140,8 +141,8 @@ def _even_sample(sentences: Sequence[Sequence[str]], number: int) -> list[Sequen
     return [sentences[place] for place in places]
 
 
-def _split(sentences: Sequence[Sequence[str]], size: int) -> list[Sequence[Sequence[str]]]:
-    return [sentences[start : start + size] for start in range(0, len(sentences), size)]
+def _split(items: Sequence, size: int) -> list[Sequence]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 0) -> Inputs:
@@ -149,14 +150,13 @@ def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 
 
     With a `length`, only the first window of each sentence, truncated and padded to that many subwords.
     """
-    model, tokenizer, max_length = subject
-    width = min(length or max_length, max_length)
-    windows = [each[:1] if length else each for each in make_windows(tokenizer, sentences, width)]
+    width = min(length or subject.max_length, subject.max_length)
+    windows = [each[:1] if length else each for each in make_windows(subject.tokenizer, sentences, width)]
     ids = [window.input_ids for each in windows for window in each]
     longest = width if length else max(map(len, ids))
-    input_ids = pad([row + [tokenizer.pad_token_id] * (longest - len(row)) for row in ids])
+    input_ids = pad([row + [subject.tokenizer.pad_token_id] * (longest - len(row)) for row in ids])
     attention_mask = pad([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
-    return input_ids.to(model.device), attention_mask.to(model.device)
+    return input_ids.to(subject.model.device), attention_mask.to(subject.model.device)
 
 
 def _load(path: Path, device: torch.device, trust_remote_code: bool) -> PreTrainedModel:
@@ -176,8 +176,8 @@ def _measure_seconds(
             for number, batch in enumerate([inputs[0], *inputs]):  # the first pass is a warm-up
                 _synchronise(parts)
                 start = time.perf_counter()
-                for (model, _, _), (input_ids, attention_mask) in zip(parts, batch, strict=True):
-                    model(input_ids=input_ids, attention_mask=attention_mask)
+                for part, (input_ids, attention_mask) in zip(parts, batch, strict=True):
+                    part.model(input_ids=input_ids, attention_mask=attention_mask)
                 _synchronise(parts)
                 if number:
                     seconds[name].append(time.perf_counter() - start)
@@ -186,7 +186,7 @@ def _measure_seconds(
 
 
 def _synchronise(parts: Sequence[Subject]) -> None:
-    if parts[0][0].device.type != "cpu":
+    if parts[0].model.device.type != "cpu":
         torch.accelerator.synchronize()
 
 

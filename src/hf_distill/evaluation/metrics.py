@@ -1,6 +1,7 @@
 """Entity-level scores, the token-level F1 of the *BioBERT Distillation* script, and confidence intervals."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import datasets
 import evaluate
@@ -74,7 +75,8 @@ def token_f1(
     """F1 as in the *BioBERT Distillation* script: micro-F1 over subwords with their word's IOBES tag, without O.
 
     Args:
-        predictions, references: valid tag sequences of words, in either scheme.
+        predictions: valid tag sequences of words, in either scheme.
+        references: the same, of the gold data.
         pieces: number of the teacher's subwords of each word.
     """
     predicted = [tag for tags in predictions for tag in convert_tags(tags, "IOBES")]
@@ -155,10 +157,18 @@ def f1_intervals(
     }
 
 
+class Difference(NamedTuple):
+    """A difference between two scores, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def f1_difference(
     predictions: Sequence[Sequence[str]], others: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
-) -> dict[str, float]:
-    """Difference in F1 between two models (`value`), with a 95 % interval (`low`, `high`).
+) -> Difference:
+    """How much the F1 of `predictions` is above that of `others`.
 
     The interval is from a paired bootstrap over sentences. All tag sequences are valid, in either scheme.
     """
@@ -170,7 +180,7 @@ def f1_difference(
 
     counts = np.concatenate([ours, theirs])
     low, high = _interval(difference, counts, (-1.0, 1.0))
-    return {"value": float(difference(*counts, axis=-1)), "low": low, "high": high}
+    return Difference(float(difference(*counts, axis=-1)), low, high)
 
 
 def _counts(found: Sequence[set], gold: Sequence[set]) -> np.ndarray:
@@ -178,7 +188,7 @@ def _counts(found: Sequence[set], gold: Sequence[set]) -> np.ndarray:
     return np.array([(len(f & g), len(f), len(g)) for f, g in zip(found, gold, strict=True)]).T
 
 
-def _f1(right: np.ndarray, found: np.ndarray, gold: np.ndarray, axis: int) -> np.ndarray:
+def _f1(right: np.ndarray, found: np.ndarray, gold: np.ndarray, *, axis: int) -> np.ndarray:
     return 2 * right.sum(axis) / np.maximum(1, found.sum(axis) + gold.sum(axis))
 
 

@@ -10,7 +10,7 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from datetime import timedelta
@@ -156,7 +156,7 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
 def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:
     """Yield the result of `tag_chunk` for each chunk, in order. At most two chunks per worker are pending."""
     with ProcessPoolExecutor(workers, get_context("spawn"), exit_with_parent) as pool:
-        pending = deque()
+        pending: deque[Future[tuple[bytes, int]]] = deque()
         try:
             for chunk in chunks:
                 pending.append(pool.submit(tag_chunk, setup, chunk))

@@ -129,7 +129,9 @@ def _load_tagger(setup: Setup) -> _Tagger:
             )
             model.to(setup.device).eval()
     pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
-    return _Tagger(model, tokenizer, model_tags(config), pattern, window_length(tokenizer, config))
+    tags = model_tags(config)
+    assert tags is not None  # `predict` refuses a model without names
+    return _Tagger(model, tokenizer, tags, pattern, window_length(tokenizer, config))
 
 
 def _lines(chunk: Chunk) -> list[tuple[str, str]]:

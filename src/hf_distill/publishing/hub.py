@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
 from concurrent.futures import Future
 from enum import Enum
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd
 from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
-from transformers import TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.utils.hub import hf_api
 
-from ..arguments import DistillationArguments
+from ..arguments import DistillationArguments, RunArguments
 from ..data.job import MAY_CHANGE_ON_RESUME
 from ..files import write_text
 from ..runtime.tags import UserError
@@ -36,7 +34,7 @@ PUBLISHED_ARGUMENTS = frozenset(
 )
 
 
-def write_run(path: str | Path, arguments: Iterable) -> None:
+def write_run(path: str | Path, arguments: RunArguments) -> None:
     """Write the arguments of a run that differ from the defaults as a YAML file that reproduces the student.
 
     Files and folders are given by name only.
@@ -44,21 +42,17 @@ def write_run(path: str | Path, arguments: Iterable) -> None:
     # Defaults that __post_init__ sets. That of bf16 depends on the machine, so that bf16 is always written.
     computed = vars(DistillationArguments()) | {"bf16": None}
     run = {}
-    for group in arguments:
+    for group in (arguments.model, arguments.data, arguments.training):
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)
             value = value.value if isinstance(value, Enum) else value
             default = field.default_factory() if callable(field.default_factory) else field.default
             default = default.value if isinstance(default, Enum) else default
             is_default = value in (default, computed.get(field.name))
-            if (
-                field.init
-                and not is_default
-                and (field.name in PUBLISHED_ARGUMENTS or field.name not in MAY_CHANGE_ON_RESUME)
-            ):
-                run[field.name] = (
-                    [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
-                )
+            published = field.name in PUBLISHED_ARGUMENTS or field.name not in MAY_CHANGE_ON_RESUME
+            if field.init and published and not is_default:
+                values = [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
+                run[field.name] = values
     write_text(path, yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
 
 
@@ -66,8 +60,8 @@ def _without_path(value):
     return shown(value) if isinstance(value, str) and ("/" in value or Path(value).exists()) else value
 
 
-def create_repository(args: TrainingArguments) -> None:
-    """Create the repository and branch to push to, and set `args.hub_model_id` to the full name.
+def create_repository(args: DistillationArguments) -> str:
+    """Create the repository and branch to push to, and return its full name.
 
     Raises:
         UserError: the Hub refuses, or cannot be reached.
@@ -82,11 +76,11 @@ def create_repository(args: TrainingArguments) -> None:
             f"--push_to_hub: {name} cannot be written to ({type(error).__name__}: {error}). Log in with `hf auth "
             "login`, or set HF_TOKEN to a token with write access, and check --hub_model_id."
         ) from error
-    args.hub_model_id = repository.repo_id
+    return repository.repo_id
 
 
 def publish(
-    folder: str | Path, args: TrainingArguments, message: str, run_as_future: bool = False
+    folder: str | Path, args: DistillationArguments, message: str, run_as_future: bool = False
 ) -> CommitInfo | Future:
     """Push the files in `PUBLISHED` from an output directory or a checkpoint."""
     files = [path for pattern in PUBLISHED for path in sorted(Path(folder).glob(pattern))]
@@ -94,7 +88,9 @@ def publish(
     return _commit(contents, args, message, run_as_future)
 
 
-def publish_checkpoint(folder: str | Path, target: str, args: TrainingArguments, message: str) -> Future:
+def publish_checkpoint(
+    folder: str | Path, target: str, args: DistillationArguments, message: str
+) -> CommitInfo | Future:
     """Push all files that a run needs to resume from a checkpoint into the repository's folder `target`."""
     contents = {}
     for path in sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name != TRAINING_ARGS_NAME):
@@ -108,11 +104,11 @@ def publish_checkpoint(folder: str | Path, target: str, args: TrainingArguments,
 
 
 def _commit(
-    contents: dict[str, bytes], args: TrainingArguments, message: str, run_as_future: bool
+    contents: dict[str, bytes], args: DistillationArguments, message: str, run_as_future: bool
 ) -> CommitInfo | Future:
     # By content, not by path: a checkpoint may be deleted before a background push reads it.
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
-    return hf_api().create_commit(
+    return hf_api().create_commit(  # type: ignore[call-overload]  # overloaded by the literal value of run_as_future
         args.hub_model_id,
         operations,
         commit_message=message,

@@ -1,7 +1,7 @@
 """The model card: the results of a run, as README.md of the student's Hub repository."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -9,8 +9,9 @@ from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
 
-from ..arguments import DataArguments, DistillationArguments, ModelArguments
-from ..data.corpora import EVALUATED
+from ..arguments import DataArguments, RunArguments
+from ..data.corpora import Corpora
+from ..evaluation.scores import Results
 from ..files import read_json, training_state
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types
@@ -23,15 +24,7 @@ ARCHITECTURES = {"bilstm": "BiLSTM", "bert": "BERT"}
 EXAMPLES, EXAMPLE_WORDS = 3, 12  # the widget's sentences, and their preferred length
 
 
-def write_card(
-    folder: Path,
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    args: DistillationArguments,
-    corpora: Mapping[str, Dataset],
-    tags: Sequence[str],
-    results: Mapping[str, float],
-) -> None:
+def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results: Results) -> None:
     """Write `README.md` and its figures into the output directory of a finished run.
 
     Reads `config.json`, the sizes of the weights and, if they exist, the trainer's state, `benchmark.json` and `onnx`.
@@ -40,17 +33,18 @@ def write_card(
     Raises:
         UserError: the template cannot be rendered.
     """
+    data_args, args, publishing = arguments.data, arguments.training, arguments.publishing
     config, benchmark = (read_json(folder / f"{name}.json") for name in ("config", "benchmark"))
     state = training_state(folder)
     model_id = args.hub_model_id or folder.resolve().name
-    teachers = teachers_used(model_args, args)
+    teachers = teachers_used(arguments.model, args)
     # Only sentences of public data are published.
-    examples = args.widget_examples or (_examples(corpora["eval"]) if on_hub(data_args.dataset_name) else [])
+    examples = publishing.widget_examples or (_examples(corpora.eval) if on_hub(data_args.dataset_name) else [])
     onnx = [name for name in (MODEL_NAME, QUANTIZED_NAME) if (folder / "onnx" / name).exists()]
     distilled = args.do_train and args.distillation
     card_data = ModelCardData(
-        license=args.license,
-        language=args.language or None,
+        license=publishing.license,
+        language=publishing.language or None,
         library_name="transformers",
         pipeline_tag="token-classification",
         tags=["hf_distill", "ner", config["model_type"], *["distillation"] * distilled, *["onnx"] * bool(onnx)],
@@ -61,30 +55,31 @@ def write_card(
         eval_results=_eval_results(data_args, results),
         widget=[{"text": text} for text in examples] or None,
     )
+    types = entity_types(corpora.tags)
     variables = {
         "model_id": model_id,
         "model_name": card_data.model_name,
         "architecture": ARCHITECTURES.get(config["model_type"], config["model_type"]),
-        "types": entity_types(tags),
+        "types": types,
         "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
         "trained": args.do_train,
         "distilled": distilled,
         "teachers": list(teachers.values()),
         "example": json.dumps(examples[0] if examples else "Your text.", ensure_ascii=False),
         "onnx": onnx,
-        "corpora": corpora_table(data_args, args, corpora),
-        "recipe": recipe_table(model_args, args, corpora, config, state) if args.do_train else "",
-        "scores": [score_tables(name, entity_types(tags), results) for name in EVALUATED if name in corpora],
+        "corpora": corpora_table(arguments, corpora),
+        "recipe": recipe_table(arguments, corpora, config, state) if args.do_train else "",
+        "scores": [score_tables(name, types, results) for name in results.corpora()],
         "sizes": size_table(folder, results),
         "costs": cost_table(benchmark),
         "chosen": args.do_train and args.load_best_model_at_end,
         "word_pattern": config.get("word_pattern"),
         "training_curve": _draw_curve(folder, state),
         "f1_against_latency": _draw_latency(folder, benchmark, results),
-        "results": results,
+        "results": results.to_dict(),
         "benchmark": benchmark,
     }
-    template = args.card_template or str(TEMPLATE)
+    template = publishing.card_template or str(TEMPLATE)
     try:
         card = ModelCard.from_template(card_data, template, **variables)
     except (TemplateError, yaml.YAMLError, ValueError) as error:
@@ -98,7 +93,7 @@ def _examples(devel: Dataset) -> list[str]:
     return sorted(found, key=lambda text: abs(found[text] - EXAMPLE_WORDS))[:EXAMPLES]
 
 
-def _eval_results(data_args: DataArguments, results: Mapping[str, float]) -> list[EvalResult]:
+def _eval_results(data_args: DataArguments, results: Results) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="token-classification",
@@ -109,10 +104,9 @@ def _eval_results(data_args: DataArguments, results: Mapping[str, float]) -> lis
             dataset_split=SPLITS[name],
             metric_type=metric,
             metric_name=f"{metric} (entity level)",
-            metric_value=round(results[f"{name}_{metric}"], 4),
+            metric_value=round(results.scores("student", name)[metric], 4),
         )
-        for name in EVALUATED
-        if f"{name}_f1" in results
+        for name in results.corpora()
         for metric in ("precision", "recall", "f1")
     ]
 
@@ -127,15 +121,14 @@ def _draw_curve(folder: Path, state: Mapping) -> str:
     return name
 
 
-def _draw_latency(folder: Path, benchmark: Mapping, results: Mapping[str, float]) -> str:
+def _draw_latency(folder: Path, benchmark: Mapping, results: Results) -> str:
     """Save the plot of F1 against latency; returns the file name, empty for fewer than two measured models."""
     name = "f1_against_latency.png"
-    corpus = "test" if "test_f1" in results else "eval"
-    prefixes = {"student": f"{corpus}_f1", "teacher": f"teacher_{corpus}_f1"}
+    corpus = results.corpora()[-1]
     points = {
-        model: Point(benchmark[model]["batch_1"]["p50_ms"], *(results[f"{key}{end}"] for end in ("", "_low", "_high")))
-        for model, key in prefixes.items()
-        if model in benchmark and key in results
+        model: Point(benchmark[model]["batch_1"]["p50_ms"], scores["f1"], scores["f1_low"], scores["f1_high"])
+        for model in ("student", "teacher")
+        if model in benchmark and (scores := results.scores(model, corpus))
     }
     if len(points) < 2:
         return ""

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from ..evaluation.metrics import decode, score
 from ..runtime.onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
+from ..students.student import Student
 
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
 
@@ -37,24 +38,18 @@ def check_onnx_installed() -> None:
 
 
 def export_onnx(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    student: Student,
     folder: str | Path,
     sentences: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
-    tags: Sequence[str],
-    max_length: int,
 ) -> dict[str, float]:
     """Write `folder`/onnx/model.onnx and model_quantized.onnx (dynamic int8), for any batch size and length.
 
     Args:
-        model: a token classifier with the inputs `input_ids` and `attention_mask`.
-        tokenizer: its tokenizer.
+        student: its model has the inputs `input_ids` and `attention_mask`.
         folder: the model's folder.
         sentences: lists of words, to compare ONNX Runtime with PyTorch.
         references: their gold tags.
-        tags: the labels' tags.
-        max_length: subwords per window.
 
     Returns:
         Entity-level F1 on the sentences (`pytorch_f1`, `onnx_f1`, `int8_f1`), and the sizes of the files
@@ -64,7 +59,7 @@ def export_onnx(
         UserError: a tag differs between PyTorch and ONNX in fp32, or int8 loses more than `INT8_TOLERANCE` of F1 (in a
             small corpus: more than one mention). No file is written then.
     """
-    model = copy.deepcopy(model).cpu().float().eval()
+    model = copy.deepcopy(student.model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
         paths = write_onnx(model, temporary)
         models = {
@@ -72,9 +67,11 @@ def export_onnx(
             "onnx": OnnxModel(paths[0], model.config),
             "int8": OnnxModel(paths[1], model.config),
         }
-        logits = {name: predict_words(each, tokenizer, sentences, max_length) for name, each in models.items()}
-        f1 = {name: score(values, references, tags)["f1"] for name, values in logits.items()}
-        _check_same_tags(logits["pytorch"], logits["onnx"], tags)
+        logits = {
+            name: predict_words(each, student.tokenizer, sentences, student.max_length) for name, each in models.items()
+        }
+        f1 = {name: score(values, references, student.tags)["f1"] for name, values in logits.items()}
+        _check_same_tags(logits["pytorch"], logits["onnx"], student.tags)
         # In a small corpus, a single mention can exceed the tolerance.
         mentions = sum(tag[0] in "BS" for sequence in references for tag in sequence)
         tolerance = max(INT8_TOLERANCE, 1 / max(1, mentions))

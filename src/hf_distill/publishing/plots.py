@@ -159,7 +159,9 @@ def _cost_axes(figure: Figure, points: Mapping[str, Point] | Mapping[int, Point]
 
 def _draw_point(axes: Axes, point: Point, colour: str, markersize: float) -> None:
     # The percentile interval of a few sentences may not include the value itself.
-    ends = None if point.low is None else [[max(0, point.f1 - point.low)], [max(0, point.high - point.f1)]]
+    ends = None
+    if point.low is not None and point.high is not None:
+        ends = [[max(0, point.f1 - point.low)], [max(0, point.high - point.f1)]]
     axes.errorbar(point.cost, point.f1, ends, fmt="o", color=colour, markersize=markersize, linewidth=1.4, capsize=3)
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
@@ -12,10 +12,12 @@ import yaml
 from ..data.corpora import EVALUATED
 from ..data.job import JOB_NAME
 from ..evaluation.error_analysis import KINDS, Mention, classify_errors
+from ..evaluation.metrics import Difference
+from ..evaluation.scores import Results
 from ..files import read_json, training_state, write_text
 from ..runtime.tags import UserError, spans
 from .plots import Point, brief, f1_against_cost, svg, training_curve
-from .tables import NAMES, SCORE_HEADER, gain, score_cells
+from .tables import NAMES, SCORE_HEADER, gain_cells, score_cells
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 MOST_SENTENCES = 5000  # of a run on the page
@@ -28,7 +30,7 @@ class Run:
 
     name: str
     folder: Path
-    results: dict
+    results: Results
     benchmark: dict
     log_history: list
     settings: dict
@@ -37,10 +39,11 @@ class Run:
 
 @dataclass
 class Model:
-    """A row of the tables: scores (`eval_f1`, `test_GENE_f1_low`, ...) and, if known, size and latency."""
+    """A row of the tables: scores by corpus, gains over other models by corpus and, if known, size and latency."""
 
     name: str
-    scores: dict
+    scores: dict[str, dict[str, float]]
+    gains: dict[str, dict[str, Difference]] = field(default_factory=dict)
     parameters: int | None = None
     weights: int | None = None  # in bytes
     latency: float | None = None  # median of a sentence, in milliseconds
@@ -69,11 +72,11 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         runs=runs,
         models=models,
         different=[name for name in EVALUATED if len({run.digests.get(name) for run in runs} - {None}) > 1],
-        corpora={name: NAMES[name] for name in EVALUATED if any(f"{name}_f1" in run.results for run in runs)},
+        corpora={name: NAMES[name] for name in EVALUATED if any(name in run.results.corpora() for run in runs)},
         types=sorted({entity for run in runs for entity in _types(run.results)}),
         score_header=SCORE_HEADER,
         score_cells=score_cells,
-        gain=gain,
+        gain_cells=gain_cells,
         tiles=_tiles(models) if len(runs) == 1 else [],
         plots=_cost_plots(models),
         curves={run.name: _curves(run) for run in runs},
@@ -86,8 +89,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
 
 
 def _read_run(folder: Path, name: str) -> Run:
-    results = read_json(folder / "all_results.json")
-    if "eval_f1" not in results:
+    results = Results.from_dict(read_json(folder / "all_results.json"))
+    if not results.scores("student", "eval"):
         raise UserError(
             f"{folder}: there are no results here (all_results.json). Name the --output_dir of a run that is finished."
         )
@@ -103,54 +106,52 @@ def _read_run(folder: Path, name: str) -> Run:
     )
 
 
-def _types(results: Mapping[str, float]) -> list[str]:
-    return [
-        key.removeprefix("eval_").removesuffix("_precision")
-        for key in results
-        if key.startswith("eval_") and key.endswith("_precision") and key != "eval_precision"
-    ]
+def _types(results: Results) -> list[str]:
+    scores = results.scores("student", "eval")
+    return [name.removesuffix("_precision") for name in scores if name.endswith("_precision")]
 
 
 def _models(runs: Sequence[Run]) -> list[Model]:
     """The distinct teachers, then the models that the runs trained."""
-    teachers: dict[frozenset, list[Run]] = {}
+    teachers: list[tuple[dict, list[Run]]] = []
     for run in runs:
-        scores = frozenset(_scores(run.results, "teacher_").items())
+        scores = _scores(run.results, "teacher")
         if scores:
-            teachers.setdefault(scores, []).append(run)
+            known = next((own for other, own in teachers if other == scores), None)
+            if known is None:
+                teachers.append((scores, known := []))
+            known.append(run)
     models = []
-    for scores, own in teachers.items():
+    for scores, own in teachers:
         name = "teacher" if len(teachers) == 1 else f"teacher of {', '.join(run.name for run in own)}"
-        measured = next((run.benchmark["teacher"] for run in own if "teacher" in run.benchmark), {})
-        models.append(_model(name, dict(scores), measured))
+        measured: dict = next((run.benchmark["teacher"] for run in own if "teacher" in run.benchmark), {})
+        models.append(_model(name, scores, measured))
     for run in runs:
-        name = run.name if len(runs) > 1 else "student"
-        if "baseline_eval_f1" in run.results:
-            models.append(
-                Model(
-                    f"{name}, labels alone",
-                    _scores(run.results, "baseline_"),
-                    weights=_weights(run.folder / "baseline"),
-                )
-            )
-        measured = {"parameters": run.results.get("parameters")} | run.benchmark.get("student", {})
-        student = _model(name, run.results, measured)
+        name, figures = run.name if len(runs) > 1 else "student", run.results.figures
+        baseline = _scores(run.results, "baseline")
+        if baseline:
+            models.append(Model(f"{name}, labels alone", baseline, weights=_weights(run.folder / "baseline")))
+        measured = {"parameters": figures.get("parameters")} | run.benchmark.get("student", {})
+        student = _model(name, _scores(run.results, "student"), measured)
         student.weights = _weights(run.folder) or student.weights
+        student.gains = run.results.gains
         models.append(student)
-        if "int8_f1" in run.results:
-            scores = {"eval_f1": run.results["int8_f1"]}
-            models.append(Model(f"{name}, int8", scores, student.parameters, run.results["int8_bytes"]))
+        if "int8_f1" in figures:
+            int8 = {"eval": {"f1": figures["int8_f1"]}}
+            size = int(figures["int8_bytes"])
+            models.append(Model(f"{name}, int8", int8, parameters=student.parameters, weights=size))
     return models
 
 
-def _scores(results: Mapping[str, float], prefix: str) -> dict[str, float]:
-    return {key.removeprefix(prefix): value for key, value in results.items() if key.startswith(prefix)}
+def _scores(results: Results, model: str) -> dict[str, dict[str, float]]:
+    """A model's scores by corpus."""
+    return {corpus: evaluation.scores for corpus, evaluation in results.evaluations.get(model, {}).items()}
 
 
 def _model(name: str, scores: dict, measured: Mapping) -> Model:
     """A model in fp32, with four bytes per parameter."""
     parameters, latency = measured.get("parameters"), measured.get("batch_1", {}).get("p50_ms")
-    return Model(name, scores, parameters, 4 * parameters if parameters else None, latency)
+    return Model(name, scores, {}, parameters, 4 * parameters if parameters else None, latency)
 
 
 def _weights(folder: Path) -> int | None:
@@ -162,21 +163,23 @@ def _tiles(models: Sequence[Model]) -> list[tuple[str, str, str]]:
     """Key figures of a single run: titles, values and notes."""
     named = {model.name: model for model in models}
     student, teacher, int8 = named["student"], named.get("teacher", Model("", {})), named.get("student, int8")
-    corpus = "test" if "test_f1" in student.scores else "eval"
-    f1, interval, *_ = score_cells(student.scores, f"{corpus}_")
+    corpus = "test" if "test" in student.scores else "eval"
+    f1, interval, *_ = score_cells(student.scores[corpus])
     tiles = [(f"F1 on the {NAMES[corpus]}", f1, f"95 % interval {interval}" if interval else "")]
     for other, title in (("teacher", "F1 above the teacher's"), ("baseline", "F1 above labels alone")):
-        value, bounds, chance = gain(student.scores, corpus, other)
+        value, bounds, chance = gain_cells(student.gains.get(corpus, {}).get(other))
         if value:
             tiles.append((title, value, f"95 % interval {bounds}{', may be chance' if chance else ''}"))
     if student.parameters:
-        ratio = teacher.parameters and f"{brief(teacher.parameters / student.parameters)} times fewer than the teacher"
-        tiles.append(("Parameters", f"{brief(student.parameters / 1e6)} M", ratio or ""))
+        ratio = teacher.parameters / student.parameters if teacher.parameters else 0
+        note = f"{brief(ratio)} times fewer than the teacher" if ratio else ""
+        tiles.append(("Parameters", f"{brief(student.parameters / 1e6)} M", note))
     if student.latency:
-        ratio = teacher.latency and f"{brief(teacher.latency / student.latency)} times as fast as the teacher"
-        tiles.append(("Median latency of a sentence", f"{brief(student.latency)} ms", ratio or ""))
-    if int8:
-        tiles.append(("Weights in int8", f"{brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval_f1']:.4f}"))
+        ratio = teacher.latency / student.latency if teacher.latency else 0
+        note = f"{brief(ratio)} times as fast as the teacher" if ratio else ""
+        tiles.append(("Median latency of a sentence", f"{brief(student.latency)} ms", note))
+    if int8 and int8.weights:
+        tiles.append(("Weights in int8", f"{brief(int8.weights / 1e6)} MB", f"F1 {int8.scores['eval']['f1']:.4f}"))
     return tiles
 
 
@@ -189,9 +192,9 @@ def _cost_plots(models: Sequence[Model]) -> list[str]:
     plots = []
     for title, cost in costs.items():
         points = {
-            number: Point(cost(model), *(model.scores.get(f"eval_f1{end}") for end in ("", "_low", "_high")))
+            number: Point(cost(model), scores["f1"], scores.get("f1_low"), scores.get("f1_high"))
             for number, model in enumerate(models, 1)
-            if cost(model)
+            if cost(model) and (scores := model.scores["eval"])
         }
         if len(points) > 1:
             names = ", ".join(f"{number} {models[number - 1].name}" for number in points)
@@ -229,12 +232,14 @@ def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
             for (entity, start, end), *own in zip(mentions, *mention_kinds, strict=True)
         ]
 
-    shown, counts = [], {}
+    shown = []
+    counts: dict[tuple[str, str], Counter] = {}
     for run in runs:
         path = run.folder / "predictions_eval.tsv"
         if not path.exists():
             continue
-        right, faulty = [], []
+        right: list[list] = []
+        faulty: list[list] = []
         for number, (words, gold_tags, teacher_tags, student_tags) in enumerate(_read_predictions(path), 1):
             gold, found = spans(gold_tags), spans(student_tags)
             errors = {"student": classify_errors(gold, found)}
@@ -246,7 +251,7 @@ def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
                 count = counts.setdefault((run.name, model), Counter())
                 count.update(("gold", kind) for kind in by_gold)
                 count.update(("found", kind) for kind in by_found)
-            row = [
+            row: list = [
                 number,
                 "\t".join(words),
                 pack(gold, *(by_gold for by_gold, _ in errors.values())),

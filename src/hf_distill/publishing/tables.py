@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
-from datasets import Dataset
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from transformers import SchedulerType
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..arguments import DataArguments, DistillationArguments, ModelArguments
+from ..arguments import DataArguments, DistillationArguments, ModelArguments, RunArguments
+from ..data.corpora import Corpora
 from ..data.statistics import mention_counts, word_count
+from ..evaluation.metrics import Difference
+from ..evaluation.scores import Results
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 
 NAMES = {
@@ -28,10 +32,11 @@ SCORES = ("f1", "precision", "recall", "f1_argmax", "token_f1")
 SCORE_HEADER = ("F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1")
 
 
-def on_hub(name: str | None) -> bool:
+def on_hub(name: str | None) -> TypeGuard[str]:
     """Whether a model or dataset is from the Hub: a valid id, and no local file or folder."""
+    name = name or "/"  # no valid id
     try:
-        validate_repo_id(name or "/")
+        validate_repo_id(name)
     except HFValidationError:
         return False
     return not Path(name).exists()
@@ -59,13 +64,13 @@ def source(data_args: DataArguments, corpus: str) -> str:
     """Name of the dataset or the files of a corpus."""
     if corpus != "unlabeled" and data_args.dataset_name:
         return shown(data_args.dataset_name)
-    files = {
+    files: dict[str, Sequence[str | None]] = {
         "train": [data_args.path_to_train],
         "eval": [data_args.path_to_val],
         "test": [data_args.path_to_test],
         "unlabeled": data_args.path_to_unlabeled,
     }
-    return ", ".join(Path(path).name for path in files[corpus])
+    return ", ".join(Path(path).name for path in files[corpus] if path)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -73,32 +78,31 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def corpora_table(data_args: DataArguments, args: DistillationArguments, corpora: Mapping[str, Dataset]) -> str:
+def corpora_table(arguments: RunArguments, corpora: Corpora) -> str:
     """The corpora of a run, one per row."""
     rows = []
-    for name, title in NAMES.items():
+    for name, dataset in corpora.datasets().items():
         # Unlabelled text is used only in distillation.
-        if name in corpora and (name != "unlabeled" or args.distillation):
-            counts = mention_counts(corpora[name]).items() if name != "unlabeled" else ()
+        if name != "unlabeled" or arguments.training.distillation:
+            counts = mention_counts(dataset).items() if name != "unlabeled" else ()
             mentions = ", ".join(f"{entity} {count:,}" for entity, count in counts)
-            origin = "made from the training data" if name == "augmented" else f"`{source(data_args, name)}`"
-            rows.append([title, origin, f"{len(corpora[name]):,}", f"{word_count(corpora[name]):,}", mentions])
+            origin = "made from the training data" if name == "augmented" else f"`{source(arguments.data, name)}`"
+            rows.append([NAMES[name], origin, f"{len(dataset):,}", f"{word_count(dataset):,}", mentions])
+    order = list(NAMES.values())
+    rows.sort(key=lambda row: order.index(row[0]))
     return _table(["", "source", "sentences", "words", "mentions"], rows)
 
 
-def recipe_table(
-    model_args: ModelArguments,
-    args: DistillationArguments,
-    corpora: Mapping[str, Dataset],
-    config: Mapping,
-    state: Mapping,
-) -> str:
+def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, state: Mapping) -> str:
     """How the student was trained, one setting per row.
 
     Args:
+        arguments: the arguments of the run.
+        corpora: its data.
         config: the student's `config.json`.
         state: the trainer's state; empty if it is missing.
     """
+    model_args, args, datasets = arguments.model, arguments.training, corpora.datasets()
     sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
     sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
     parts = {"svd": "the teacher's word embeddings", "bert": "the teacher's embedding module"}
@@ -122,9 +126,9 @@ def recipe_table(
         "starts from": ", ".join(start),
         "loss": _loss(args),
         "length": length,
-        "learning rate": f"{args.learning_rate:g} ({args.lr_scheduler_type.value})",
+        "learning rate": f"{args.learning_rate:g} ({SchedulerType(args.lr_scheduler_type).value})",
         "batch": f"{batch} sentences",
-        "transfer set": ", ".join(f"{len(corpora[name]):,} {NAMES[name]}" for name in transfer if name in corpora),
+        "transfer set": ", ".join(f"{len(datasets[name]):,} {NAMES[name]}" for name in transfer if name in datasets),
         "seed": str(args.seed),
     }
     return _table(["", ""], [row for row in rows.items() if row[1]])
@@ -144,72 +148,71 @@ def _loss(args: DistillationArguments) -> str:
     return " + ".join(name if weight == 1 else f"{weight:g} × {name}" for weight, name in terms if weight)
 
 
-def _interval(results: Mapping[str, float], name: str) -> str:
-    return f"{results[f'{name}_low']:.3f} to {results[f'{name}_high']:.3f}" if f"{name}_low" in results else ""
+def _interval(scores: Mapping[str, float], name: str) -> str:
+    return f"{scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f}" if f"{name}_low" in scores else ""
 
 
-def _f1(results: Mapping[str, float], name: str) -> str:
+def _f1(scores: Mapping[str, float], name: str = "f1") -> str:
     """An F1 with its interval, `0.8058 (0.791 to 0.820)`; empty if it was not measured."""
-    if name not in results:
+    if name not in scores:
         return ""
-    interval = _interval(results, name)
-    return f"{results[name]:.4f}{f' ({interval})' if interval else ''}"
+    interval = _interval(scores, name)
+    return f"{scores[name]:.4f}{f' ({interval})' if interval else ''}"
 
 
-def score_cells(results: Mapping[str, float], prefix: str) -> list[str]:
-    """The cells under `SCORE_HEADER` of the scores with a prefix (`test_GENE_`, ...); empty if not measured."""
-    f1, *others = (format(results[f"{prefix}{name}"], ".4f") if f"{prefix}{name}" in results else "" for name in SCORES)
-    return [f1, _interval(results, f"{prefix}f1"), *others]
+def score_cells(scores: Mapping[str, float], prefix: str = "") -> list[str]:
+    """The cells under `SCORE_HEADER` of the scores with a prefix (`GENE_`, ...); empty if not measured."""
+    f1, *others = (format(scores[f"{prefix}{name}"], ".4f") if f"{prefix}{name}" in scores else "" for name in SCORES)
+    return [f1, _interval(scores, f"{prefix}f1"), *others]
 
 
-def gain(results: Mapping[str, float], corpus: str, other: str) -> tuple[str, str, bool]:
-    """Difference between the student's F1 and that of another model (`teacher` or `baseline`).
-
-    Returns:
-        The difference, its interval, and whether the interval includes 0; `"", "", False` if it was not measured.
-    """
-    name = f"{corpus}_f1_above_{other}"
-    if name not in results:
+def gain_cells(gain: Difference | None) -> tuple[str, str, bool]:
+    """A difference in F1, its interval, and whether the interval includes 0; `"", "", False` if not measured."""
+    if gain is None:
         return "", "", False
-    low, high = results[f"{name}_low"], results[f"{name}_high"]
-    return f"{results[name]:+.4f}", f"{low:+.3f} to {high:+.3f}", low <= 0 <= high
+    return f"{gain.value:+.4f}", f"{gain.low:+.3f} to {gain.high:+.3f}", gain.low <= 0 <= gain.high
 
 
-def score_tables(corpus: str, types: Sequence[str], results: Mapping[str, float]) -> dict:
+def score_tables(corpus: str, types: Sequence[str], results: Results) -> dict:
     """An entry of the template's `scores`: `corpus`, `f1`, `teacher_f1`, `table` and `gains`."""
-    others = {name: titles for name, titles in OTHERS.items() if f"{name}_{corpus}_f1" in results}
+    scores = results.scores("student", corpus)
+    others = {name: titles for name, titles in OTHERS.items() if results.scores(name, corpus)}
     # With a single type, its scores are those of all types.
     rows = {"all types": "", **{entity: f"{entity}_" for entity in types}} if len(types) > 1 else {types[0]: ""}
     table = [
         [
             title,
-            _f1(results, f"{corpus}_{key}f1"),
-            *(f"{results[f'{corpus}_{key}{metric}']:.4f}" for metric in ("precision", "recall")),
-            *(_f1(results, f"{name}_{corpus}_{key}f1") for name in others),
+            _f1(scores, f"{prefix}f1"),
+            *(f"{scores[f'{prefix}{metric}']:.4f}" for metric in ("precision", "recall")),
+            *(_f1(results.scores(name, corpus), f"{prefix}f1") for name in others),
         ]
-        for title, key in rows.items()
-        if f"{corpus}_{key}f1" in results
+        for title, prefix in rows.items()
+        if f"{prefix}f1" in scores
     ]
     gains = []
     for name, (_, model) in others.items():
-        value, bounds, chance = gain(results, corpus, name)
+        value, bounds, chance = gain_cells(results.gain(corpus, name))
         if value:
             doubt = "; the difference may be chance" if chance else ""
             gains.append(f"F1 above that of {model}: {value} ({bounds} by a paired bootstrap{doubt}).")
     return {
         "corpus": NAMES[corpus],
-        "f1": _f1(results, f"{corpus}_f1"),
-        "teacher_f1": _f1(results, f"teacher_{corpus}_f1"),
+        "f1": _f1(scores),
+        "teacher_f1": _f1(results.scores("teacher", corpus)),
         "table": _table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
         "gains": gains,
     }
 
 
-def size_table(folder: Path, results: Mapping[str, float]) -> str:
+def size_table(folder: Path, results: Results) -> str:
     """Sizes and F1 of the weights and of the ONNX files."""
-    files = {SAFE_WEIGHTS_NAME: "eval_f1", f"onnx/{MODEL_NAME}": "onnx_f1", f"onnx/{QUANTIZED_NAME}": "int8_f1"}
+    files = {
+        SAFE_WEIGHTS_NAME: _f1(results.scores("student", "eval")),
+        f"onnx/{MODEL_NAME}": _f1(results.figures, "onnx_f1"),
+        f"onnx/{QUANTIZED_NAME}": _f1(results.figures, "int8_f1"),
+    }
     rows = [
-        (f"`{name}`", f"{(folder / name).stat().st_size / 1e6:.1f}", _f1(results, f1))
+        (f"`{name}`", f"{(folder / name).stat().st_size / 1e6:.1f}", f1)
         for name, f1 in files.items()
         if (folder / name).exists()
     ]

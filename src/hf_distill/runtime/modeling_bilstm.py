@@ -55,7 +55,11 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
     def __init__(self, config: BiLSTMConfig):
         super().__init__(config)
+        assert config.num_labels is not None  # two by default
+        self.embeddings: nn.Module
+        self.classifier: nn.Module
         if config.embedding_type == "bert":
+            assert config.bert_config is not None  # comes with this type
             self.embeddings = BertEmbeddings(BertConfig(**config.bert_config))
         else:
             self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
@@ -90,7 +94,8 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             module.token_type_ids.zero_()
 
     def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.word_embeddings if self.config.embedding_type == "bert" else self.embeddings
+        bert = self.config.embedding_type == "bert"
+        return self.embeddings.get_submodule("word_embeddings") if bert else self.embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         if self.config.embedding_type == "bert":
@@ -134,7 +139,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
     def forward(
         self,
-        input_ids: Tensor | None = None,
+        input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         labels: Tensor | None = None,

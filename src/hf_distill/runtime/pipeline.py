@@ -3,6 +3,9 @@
 This file is copied next to a saved model as remote code: it may import only modules of this folder.
 """
 
+# Pipeline declares its methods with more parameters than a pipeline has.
+# mypy: disable-error-code="override"
+
 import re
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
@@ -35,10 +38,10 @@ class MentionPipeline(Pipeline):
         >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = True
+    # Pipeline declares the flags as None, and a slow tokenizer.
+    _load_processor = _load_image_processor = _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = True  # type: ignore[assignment]
+    tokenizer: PreTrainedTokenizerBase  # type: ignore[assignment]
 
     def __init__(self, *args, onnx: str | None = None, threads: int = 0, **kwargs):
         super().__init__(*args, **kwargs)
@@ -46,11 +49,12 @@ class MentionPipeline(Pipeline):
         self.tags = model_tags(config)
         self.pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
         self.max_length = window_length(self.tokenizer, config)
-        self.network = self.model.eval()
+        self.network: PreTrainedModel | OnnxModel = self.model.eval()
         if onnx:
             # transformers passes no revision to pipelines, but the module name of remote code contains the commit.
             commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
             path = cached_file(config._name_or_path, f"onnx/{onnx}", revision=commit and commit.group(1))
+            assert path is not None  # cached_file raises OSError for a missing file
             self.network = OnnxModel(path, config, threads)
 
     def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):
@@ -59,7 +63,7 @@ class MentionPipeline(Pipeline):
         Args:
             inputs: texts; with `is_split_into_words`, lists of words, which are joined by spaces.
             is_split_into_words: whether the texts are already split into words.
-            batch_size: number of texts per batch.
+            **kwargs: as in transformers' pipelines, such as `batch_size`, the number of texts per batch.
 
         Returns:
             A list of mentions per text: `entity_group`, `score` (the mean probability of its words' tags), `word` (the
@@ -89,6 +93,7 @@ class MentionPipeline(Pipeline):
 
     def postprocess(self, outputs: dict) -> list[dict]:
         """Decode the words' logits into mentions."""
+        assert self.tags is not None  # a saved student names its labels
         [logits] = outputs["logits"]
         [labels] = constrained_decode([logits], self.tags)
         return make_mentions(outputs, logits, labels, self.tags)
@@ -152,12 +157,14 @@ def predict_words(
         max_length: subwords per window, special tokens included.
         bf16: use bf16 autocast (PyTorch only).
     """
+    num_labels = model.config.num_labels
+    assert num_labels is not None  # a token classifier has labels
+    if isinstance(model, OnnxModel):
+        return predict_windows(model, tokenizer, sentences, max_length, num_labels)
 
     def forward(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        inputs = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
+        ids, mask = (torch.from_numpy(values).to(model.device) for values in (input_ids, attention_mask))
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            return model(**inputs).logits.float().cpu().numpy()
+            return model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
 
-    forward = model if isinstance(model, OnnxModel) else forward
-    return predict_windows(forward, tokenizer, sentences, max_length, model.config.num_labels)
+    return predict_windows(forward, tokenizer, sentences, max_length, num_labels)

@@ -131,7 +131,8 @@ def transition_scores(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.n
     start = [can_follow(OUTSIDE, tag, scheme) for tag in tags]
     step = [[can_follow(previous, tag, scheme) for tag in tags] for previous in tags]
     end = [can_follow(tag, OUTSIDE, scheme) for tag in tags]
-    return tuple(np.where(allowed, 0.0, -np.inf) for allowed in (start, step, end))
+    start_scores, step_scores, end_scores = (np.where(allowed, 0.0, -np.inf) for allowed in (start, step, end))
+    return start_scores, step_scores, end_scores
 
 
 def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> list[list[int]]:
@@ -166,6 +167,6 @@ def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> lis
         rows = np.arange(len(numbers))
         for word in range(words - 1, 0, -1):
             path[:, word - 1] = back[rows, word, path[:, word]]
-        for number, labels in zip(numbers, path.tolist(), strict=True):
-            decoded[number] = labels
+        for number, labels in zip(numbers, path, strict=True):
+            decoded[number] = labels.tolist()
     return decoded

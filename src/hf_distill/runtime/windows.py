@@ -90,7 +90,8 @@ def subwords(
         pieces |= {word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)}
         _PIECES[tokenizer] = len(tokenizer), pieces
     for words in sentences:
-        ids, starts = [], []
+        ids: list[int] = []
+        starts: list[int] = []
         for word in words:
             starts.append(len(ids))
             ids += pieces[word]

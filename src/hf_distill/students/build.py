@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 from datasets import Dataset
-from torch import nn
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
@@ -70,7 +70,7 @@ def build_student(
         5
     """
     if args.student_model_name_or_path:
-        student = _load_student(args, tags, new_head)
+        student = _load_student(args, args.student_model_name_or_path, tags, new_head)
     elif args.model_name == "bilstm":
         student = _build_bilstm(args, tags, tokenizer, teacher, text)
     else:
@@ -80,9 +80,8 @@ def build_student(
     return student
 
 
-def _load_student(args: ModelArguments, tags: Sequence[str], new_head: bool) -> PreTrainedModel:
+def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head: bool) -> PreTrainedModel:
     """Load a student and match its head to `tags` by name. If its labels are others, the head is new."""
-    name = args.student_model_name_or_path
     with explain_loading_errors(name):
         path = resolve_model(name)
         config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
@@ -127,17 +126,19 @@ def _build_bilstm(
     teacher: Teacher | None,
     text: Dataset | None,
 ) -> BiLSTMForTokenClassification:
-    embedding_size, bert_config, weight = args.embedding_size, None, None
+    embedding_size = args.embedding_size
+    bert_config: dict | None = None
+    weight: Tensor | None = None
     if args.embedding_type == "svd":
-        source = _teacher_model(args, teacher, "--embedding_type svd")
-        weight = source.get_input_embeddings().weight.detach()
+        teacher = _checked_teacher(args, teacher, "--embedding_type svd")
+        weight = teacher.model.get_input_embeddings().get_parameter("weight").detach()
         embedding_size = min(embedding_size, weight.shape[1])
         if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
             words = Counter(word for words in (text["tokens"] if text else ()) for word in words)
             weight = transfer_embeddings(weight.cpu(), teacher.tokenizer, tokenizer, words)
     elif args.embedding_type == "bert":
-        source = _teacher_model(args, teacher, "--embedding_type bert", tokenizer)
-        weight = source.get_input_embeddings().weight.detach()
+        source = _checked_teacher(args, teacher, "--embedding_type bert", tokenizer).model
+        weight = source.get_input_embeddings().get_parameter("weight").detach()
         embedding_size = weight.shape[1]
         fields = ("vocab_size", "hidden_size", "max_position_embeddings", "type_vocab_size", "layer_norm_eps")
         bert_config = {name: getattr(source.config, name) for name in (*fields, "hidden_dropout_prob", "pad_token_id")}
@@ -157,9 +158,9 @@ def _build_bilstm(
     student = BiLSTMForTokenClassification(config)
     if args.embedding_type == "bert":
         student.embeddings.load_state_dict(source.get_submodule("bert.embeddings").state_dict())
-    elif args.embedding_type == "svd":
+    elif weight is not None:
         with torch.no_grad():
-            student.embeddings.weight.copy_(reduce_embeddings(weight, embedding_size))
+            student.embeddings.get_parameter("weight").copy_(reduce_embeddings(weight, embedding_size))
     return student
 
 
@@ -183,10 +184,10 @@ def check_parts(args: ModelArguments, config: PretrainedConfig) -> None:
         )
 
 
-def _teacher_model(
+def _checked_teacher(
     args: ModelArguments, teacher: Teacher | None, option: str, tokenizer: PreTrainedTokenizerBase | None = None
-) -> PreTrainedModel:
-    """Return the teacher's model after checking that it fits; a given `tokenizer` must equal the teacher's."""
+) -> Teacher:
+    """Return the teacher after checking that it fits; a given `tokenizer` must equal the teacher's."""
     if teacher is None:
         raise UserError(f"{option} copies parts of a teacher: give --teacher_model_name_or_path.")
     check_parts(args, teacher.model.config)
@@ -194,7 +195,7 @@ def _teacher_model(
         raise UserError(
             f"{option} needs a student with the teacher's tokenizer: remove --tokenizer_name and --vocabulary_size."
         )
-    return teacher.model
+    return teacher
 
 
 def _build_tinybert(
@@ -226,7 +227,8 @@ def _build_from_layers(
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
 ) -> BertForTokenClassification:
-    source = _teacher_model(args, teacher, "--student_layers", tokenizer)
+    teacher = _checked_teacher(args, teacher, "--student_layers", tokenizer)
+    source = teacher.model
     layers = args.student_layers
     fields = source.config.to_dict()
     for name in ("id2label", "label2id", "tags", "num_labels", "architectures", "_name_or_path"):
@@ -235,12 +237,12 @@ def _build_from_layers(
     if args.dropout is not None:
         fields |= {"hidden_dropout_prob": args.dropout, "attention_probs_dropout_prob": args.dropout}
     student = BertForTokenClassification(BertConfig(**fields))
-    student.bert.embeddings.load_state_dict(source.bert.embeddings.state_dict())
+    student.bert.embeddings.load_state_dict(source.get_submodule("bert.embeddings").state_dict())
     for student_layer, layer in zip(student.bert.encoder.layer, layers, strict=True):
-        student_layer.load_state_dict(source.bert.encoder.layer[layer].state_dict())
+        student_layer.load_state_dict(source.get_submodule(f"bert.encoder.layer.{layer}").state_dict())
     # Labels of the heads are matched by name; the rows of merged classes are averaged.
     with torch.no_grad():
         for label, classes in enumerate(teacher.mapping):
-            student.classifier.weight[label] = source.classifier.weight[classes].mean(0)
-            student.classifier.bias[label] = source.classifier.bias[classes].mean(0)
+            student.classifier.weight[label] = source.get_parameter("classifier.weight")[classes].mean(0)
+            student.classifier.bias[label] = source.get_parameter("classifier.bias")[classes].mean(0)
     return student

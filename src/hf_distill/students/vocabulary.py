@@ -57,7 +57,8 @@ def learn_tokenizer(
 
 def _continuing_characters(tokenizer: PreTrainedTokenizerBase, sentences: Iterable[Sequence[str]]) -> set[str]:
     """Return the characters after the first of a word, with words as the tokenizer's pre-tokenizer splits them."""
-    backend, characters = tokenizer.backend_tokenizer, set()
+    backend = tokenizer.backend_tokenizer
+    characters: set[str] = set()
     for words in sentences:
         text = " ".join(words)
         text = backend.normalizer.normalize_str(text) if backend.normalizer else text

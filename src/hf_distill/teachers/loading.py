@@ -43,7 +43,7 @@ def resolve_model(name_or_path: str) -> str:
     if name_or_path != PACKAGED_ENCODER:
         return name_or_path
     spec = importlib.util.find_spec(PACKAGED_ENCODER_MODULE)
-    if spec is None:
+    if spec is None or spec.origin is None:
         return name_or_path
     folder = Path(spec.origin).parent / "model"
     with open(folder / "model.safetensors", "rb") as file:

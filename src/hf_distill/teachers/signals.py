@@ -120,6 +120,7 @@ class SignalStore:
 
     def fetch(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """Return the logits [words, labels] of rows of the dataset. Call `compute` first."""
+        assert self._signals is not None  # `compute` has opened the shards
         return _from_arrow(self._signals[self._stored[self.place[rows]]]["teacher_logits"])
 
 

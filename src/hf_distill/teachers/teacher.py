@@ -58,8 +58,8 @@ class Teacher:
         logits = predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16)
         if not logits:
             return []
-        mapped = map_logits(torch.from_numpy(np.concatenate(logits)), self.mapping).numpy()
-        mapped = np.split(mapped, np.cumsum([len(scores) for scores in logits])[:-1])
+        joined = map_logits(torch.from_numpy(np.concatenate(logits)), self.mapping).numpy()
+        mapped = np.split(joined, np.cumsum([len(scores) for scores in logits])[:-1])
         return [iob2_to_iobes_logits(scores, self.iobes_tags) for scores in mapped] if self.iobes_tags else mapped
 
     def fingerprint(self) -> str:
@@ -113,7 +113,7 @@ def load_teacher(
         tags = teacher_tags(config, labels)
         mapping = label_map(tags, student_tags)
         iob2_to_iobes = detect_scheme(tags) == "IOB2" and detect_scheme(student_tags) == "IOBES"
-        if state is not None:
+        if checkpoint and state is not None:
             model = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
             load_state_dict(model, state, checkpoint)
         else:

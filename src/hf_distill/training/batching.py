@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..data.encoding import pad
-from ..runtime.windows import make_windows
+from ..runtime.windows import Window, make_windows
 from ..teachers.loading import same_tokenizer
 from ..teachers.teacher import Teacher
 
@@ -50,12 +50,14 @@ class DistillationCollator:
 
     def _encode_for_teacher(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
         """The teacher's windows of each row's sentence, and (window, first subword) of each of the row's words."""
-        windows, places = [], []
+        assert self.teacher is not None  # else its tokenizer counts as shared
+        windows: list[Window] = []
+        places: list[list[tuple[int, int]]] = []
         sentences = [row["tokens"] for row in rows]
         for row, sentence_windows in zip(
             rows, make_windows(self.teacher.tokenizer, sentences, self.teacher.max_length), strict=True
         ):
-            sentence_places = []
+            sentence_places: list[tuple[int, int]] = []
             for window in sentence_windows:
                 sentence_places += [(len(windows), position) for position in window.word_positions]
                 windows.append(window)

@@ -15,7 +15,8 @@ def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Squared error between logits (Ba and Caruana 2014, arXiv 1312.6184), averaged over labels, summed over words.
 
     Args:
-        student, teacher: [batch, words, labels].
+        student: logits [batch, words, labels].
+        teacher: logits of the same shape.
         mask: [batch, words], true for words with teacher logits.
     """
     return ((student.float() - teacher.float()) ** 2).mean(-1)[mask].sum()
@@ -49,11 +50,13 @@ def state_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor
     (TinyBERT, Jiao et al. 2020, arXiv 1909.10351).
 
     Args:
-        student, teacher: equally many tensors [batch, subwords, dimensions].
+        student: tensors [batch, subwords, dimensions].
+        teacher: as many tensors of the same shape.
         mask: [batch, subwords], the attention mask, true for all but padding.
     """
     pairs = zip(student, teacher, strict=True)
-    return sum(((s.float() - t.float()) ** 2).mean(-1)[mask].sum() for s, t in pairs) / len(student)
+    first, *others = (((s.float() - t.float()) ** 2).mean(-1)[mask].sum() for s, t in pairs)
+    return sum(others, first) / len(student)
 
 
 def attention_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor) -> Tensor:
@@ -61,12 +64,14 @@ def attention_mse(student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Te
     pairs of subwords (TinyBERT, arXiv 1909.10351).
 
     Args:
-        student, teacher: equally many tensors [batch, heads, subwords, subwords].
+        student: tensors [batch, heads, subwords, subwords].
+        teacher: as many tensors of the same shape.
         mask: [batch, subwords], the attention mask, true for all but padding.
     """
     pair_mask = mask[:, :, None] & mask[:, None, :]
     pairs = zip(student, teacher, strict=True)
-    return sum(((s.float() - t.float()) ** 2).mean(1)[pair_mask].sum() for s, t in pairs) / len(student)
+    first, *others = (((s.float() - t.float()) ** 2).mean(1)[pair_mask].sum() for s, t in pairs)
+    return sum(others, first) / len(student)
 
 
 def teacher_layers(student_layers: int, n_teacher_layers: int) -> list[int]:

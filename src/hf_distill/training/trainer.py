@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -13,7 +14,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
-from ..arguments import LEARNING_RATES, DistillationArguments
+from ..arguments import DistillationArguments
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import score
 from ..publishing.hub import create_repository, publish, publish_checkpoint
@@ -41,7 +42,8 @@ class DistillationTrainer(Trainer):
         teacher: run by `compute_loss` on batches without stored `teacher_logits`; None if all are stored, or to train
             on labels only (`args.distillation=False`).
         processing_class: the student's tokenizer.
-        train_dataset, eval_dataset: from `encode_dataset`, the former optionally with a column `teacher_logits`.
+        **kwargs: as in Trainer; `train_dataset` and `eval_dataset` are from `encode_dataset`, the former optionally
+            with a column `teacher_logits`.
 
     Raises:
         UserError: several GPUs without a launcher, or models that do not support the intermediate losses.
@@ -59,9 +61,14 @@ class DistillationTrainer(Trainer):
         ...     eval_dataset=rows,
         ... )
         >>> trainer.train().global_step  # doctest: +ELLIPSIS
-        {'eval_loss': ...
+        {'loss': ...
         2
     """
+
+    args: DistillationArguments
+    model: PreTrainedModel | ProjectedStudent
+    processing_class: PreTrainedTokenizerBase
+    train_dataset: Dataset
 
     # compute_loss divides by the counts of the whole optimiser step.
     loss_is_scaled_for_ga = True
@@ -75,8 +82,7 @@ class DistillationTrainer(Trainer):
         **kwargs,
     ):
         check_processes(args)
-        if args.learning_rate is None:
-            args.learning_rate = LEARNING_RATES.get(model.config.model_type, LEARNING_RATES["auto"])
+        args = args.with_student_defaults(model.config.model_type)
         if teacher is not None and teacher.iobes_tags:
             raise UserError("An IOB2 teacher can train an IOBES student only with stored logits: use attach_signals.")
         self.teacher = teacher
@@ -86,19 +92,23 @@ class DistillationTrainer(Trainer):
             name: getattr(args, f"{name}_loss_weight") or 0.0 if args.intermediate_losses else 0.0
             for name in ("embedding", "hidden", "attention")
         }
+        if processing_class is None:
+            raise ValueError("DistillationTrainer needs processing_class, the student's tokenizer, to pad batches.")
         self.collator = DistillationCollator(processing_class, teacher)
+        trained: PreTrainedModel | ProjectedStudent = model
         if any(self.weights.values()):
             self._check_intermediate_losses(model)
-        if self.weights["attention"]:
-            model.set_attn_implementation("eager")
-            teacher.model.set_attn_implementation("eager")
-        if self.weights["embedding"] or self.weights["hidden"]:
-            used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
-            model = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
+            assert teacher is not None  # else the check fails
+            if self.weights["attention"]:
+                model.set_attn_implementation("eager")
+                teacher.model.set_attn_implementation("eager")
+            if self.weights["embedding"] or self.weights["hidden"]:
+                used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
+                trained = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
         self._terms: dict[str, Tensor] = {}
         self._steps_since_log = 0
         super().__init__(
-            model=model,
+            model=trained,
             args=args,
             data_collator=self.collator,
             processing_class=processing_class,
@@ -106,7 +116,7 @@ class DistillationTrainer(Trainer):
             **kwargs,
         )
         if teacher is not None:
-            teacher.model.to(args.device)
+            teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
 
     @property
     def student(self) -> PreTrainedModel:
@@ -136,7 +146,7 @@ class DistillationTrainer(Trainer):
     def _set_signature_columns_if_needed(self) -> None:
         # The columns that the collator reads, in place of the arguments of the model's forward.
         columns = "input_ids word_positions first_word sentence labels teacher_logits tokens pieces"
-        self._signature_columns = columns.split()
+        self._signature_columns = columns.split()  # type: ignore[assignment]  # declared as None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -179,7 +189,7 @@ class DistillationTrainer(Trainer):
         )
         logits = gather_words(outputs.logits, inputs["word_positions"])
         alpha = self.args.alpha if self.args.distillation else 1.0
-        terms: dict[str, Tensor] = {}
+        terms = {}
         if alpha > 0:
             hard = losses.hard_cross_entropy(logits, inputs["labels"], self.args.label_smoothing_factor)
             terms["hard_loss"] = alpha * hard / counts[LABELS]
@@ -212,7 +222,7 @@ class DistillationTrainer(Trainer):
             soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature)
             terms = {"logit_loss": soft / counts[SIGNALS]}
         real = inputs["attention_mask"].bool()
-        if any(self.weights.values()):
+        if self.teacher is not None and any(self.weights.values()):
             layers = losses.teacher_layers(
                 self.student.config.num_hidden_layers, self.teacher.model.config.num_hidden_layers
             )
@@ -231,8 +241,9 @@ class DistillationTrainer(Trainer):
 
     @torch.no_grad()
     def _teacher_forward(self, inputs: Mapping[str, Tensor]):
+        assert self.teacher is not None  # the caller has checked
         prefix = "" if self.collator.shared else "teacher_"
-        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=bool(self.args.bf16)):
             return self.teacher.model(
                 input_ids=inputs[f"{prefix}input_ids"],
                 attention_mask=inputs[f"{prefix}attention_mask"],
@@ -242,6 +253,7 @@ class DistillationTrainer(Trainer):
 
     def _teacher_word_logits(self, teacher_outputs, inputs: Mapping[str, Tensor]) -> Tensor:
         """The live teacher's word logits, by the student's labels: [batch, words, labels]."""
+        assert self.teacher is not None  # it gave `teacher_outputs`
         logits = teacher_outputs.logits.float()
         if self.collator.shared:
             words = gather_words(logits, inputs["word_positions"])
@@ -249,7 +261,7 @@ class DistillationTrainer(Trainer):
             words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
         return map_logits(words, self.teacher.mapping)
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log."""
         if "loss" in logs and self._terms:
             means = torch.stack(list(self._terms.values())) / self._steps_since_log
@@ -274,12 +286,13 @@ class DistillationTrainer(Trainer):
 
     def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs):
         """As in `Trainer`; keeps the dataset for `_compute_metrics`."""
-        self._evaluated = dataloader.dataset
-        labelled = sum(label != -100 for labels in self._evaluated["labels"] for label in labels)
-        self._words_per_row = max(1, labelled) / len(self._evaluated)
+        self._evaluated: Dataset = dataloader.dataset
+        rows = self._evaluated["labels"]
+        self._words_per_row = max(1, sum(label != -100 for labels in rows for label in labels)) / len(rows)
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        assert self.tags is not None  # `encode_dataset` labels words by them
         logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated)
         gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated)
         references = [[self.tags[label] for label in labels] for labels in gold]
@@ -309,6 +322,7 @@ class DistillationTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
+            assert self.state.best_model_checkpoint is not None  # else Trainer does not call this
             self.model.load_pretrained(self.state.best_model_checkpoint)
         else:
             super()._load_best_model()
@@ -320,12 +334,13 @@ class DistillationTrainer(Trainer):
         self.args.hub_token = self.args.hub_token if token is None else token
         self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
         if self.is_world_process_zero():
-            create_repository(self.args)
-            self.hub_model_id, self.push_in_progress = self.args.hub_model_id, None
+            self.args.hub_model_id = create_repository(self.args)
+            self.hub_model_id = self.args.hub_model_id  # type: ignore[assignment]  # declared as None
+            self.push_in_progress = None
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override]  # Trainer's returns the same, but declares a CommitInfo
         self,
-        commit_message: str | None = "End of training",
+        commit_message: str = "End of training",
         blocking: bool = True,
         token: str | None = None,
         revision: str | None = None,
@@ -357,7 +372,8 @@ class DistillationTrainer(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         if not self.is_world_process_zero() or self.args.hub_strategy == HubStrategy.END:
             return
-        running = [job for job in self.push_in_progress.jobs if not job.done()] if self.push_in_progress else []
+        pushes: list[Future] = self.push_in_progress.jobs if self.push_in_progress else []
+        running = [job for job in pushes if not job.done()]
         if running and not self.args.hub_always_push:
             return
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
@@ -367,7 +383,8 @@ class DistillationTrainer(Trainer):
             last = self.args.hub_strategy == HubStrategy.CHECKPOINT
             target = "last-checkpoint" if last else Path(checkpoint_folder).name
             jobs.append(publish_checkpoint(checkpoint_folder, target, self.args, f"{message}, checkpoint"))
-        self.push_in_progress = PushInProgress([*running, *jobs])
+        # Trainer declares the attribute as None, and the jobs as a single future.
+        self.push_in_progress = PushInProgress([*running, *jobs])  # type: ignore[assignment, arg-type]
 
 
 def check_processes(args: DistillationArguments) -> None:

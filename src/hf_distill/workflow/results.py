@@ -1,153 +1,172 @@
-"""The end of a run: scores of teacher and student, and what is left in the output folder."""
+"""The end of a run: scores of teachers and students, and the files in the output directory."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from accelerate import PartialState
-from datasets import Dataset
+from huggingface_hub import CommitInfo
 from transformers import AutoModelForTokenClassification
 
-from ..arguments import DataArguments, DistillationArguments
-from ..data.corpora import EVALUATED
+from ..arguments import DistillationArguments, RunArguments
+from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, join_windows, word_pieces
-from ..evaluation.cost import measure
-from ..evaluation.metrics import decode, f1_difference, f1_intervals, score
-from ..files import write_columns, write_json
-from ..publishing.onnx_export import export_onnx
+from ..data.statistics import mention_counts, word_count
+from ..evaluation.cost import benchmark_table, measure
+from ..evaluation.metrics import decode, f1_intervals, score
+from ..evaluation.scores import Evaluation, Results
+from ..files import format_table, write_columns, write_json
+from ..publishing.hub import write_run
+from ..publishing.model_card import write_card
+from ..publishing.onnx_export import export_onnx, instruction_set
+from ..publishing.report import write_report
+from ..publishing.tables import SCORE_HEADER, score_cells
+from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError
-from ..runtime.windows import window_length
 from ..students.save import save_model
+from ..students.student import Student
 from ..teachers.signals import SignalStore, read_signals
 from ..teachers.teacher import Teacher
 from ..training.trainer import DistillationTrainer
+from .preparation import print_main
+
+RESULTS_NAME = "all_results.json"
 
 
 def evaluate_teachers(
     teachers: Sequence[Teacher],
-    corpora: Mapping[str, Dataset],
-    tags: Sequence[str],
+    corpora: Corpora,
     args: DistillationArguments,
     stores: Mapping[str, Sequence[SignalStore]],
-) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`teacher_eval_f1`, `teacher_eval_f1_low`, ...) and predicted tags, by corpus, of the teachers,
-    averaged.
+) -> dict[str, Evaluation]:
+    """Evaluate the teachers, averaged, on each evaluated corpus.
 
     Raises:
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
     """
-    metrics, predictions = {}, {}
-    for name in EVALUATED:
-        if name not in corpora:
-            continue
+    evaluations = {}
+    for name, corpus in corpora.evaluated().items():
         logits = read_signals(stores[name])
-        predictions[name] = decode(logits, tags)
-        judged = (logits, corpora[name]["tags"], tags, word_pieces(corpora[name], teachers[0].tokenizer))
-        scores = score(*judged) | f1_intervals(*judged)
-        metrics |= {f"teacher_{name}_{key}": value for key, value in scores.items()}
-    if metrics["teacher_eval_f1"] < args.min_teacher_f1:
+        answers = (logits, corpus["tags"], corpora.tags, word_pieces(corpus, teachers[0].tokenizer))
+        evaluations[name] = Evaluation(score(*answers) | f1_intervals(*answers), decode(logits, corpora.tags))
+    f1 = evaluations["eval"].scores["f1"]
+    if f1 < args.min_teacher_f1:
         raise UserError(
-            f"The teacher's F1 on the development data is {metrics['teacher_eval_f1']:.3f}, below --min_teacher_f1 "
-            f"{args.min_teacher_f1}. Likely causes: its labels are in another order (--teacher_labels), its weights "
-            "are not those of a fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its "
-            "tokenizer is not the one that it was trained with (cased or not)."
+            f"The teacher's F1 on the development data is {f1:.3f}, below --min_teacher_f1 {args.min_teacher_f1}. "
+            "Likely causes: its labels are in another order (--teacher_labels), its weights are not those of a "
+            "fine-tuned token classifier (--teacher_checkpoint, --do_train_teacher), or its tokenizer is not the one "
+            "that it was trained with (cased or not)."
         )
-    return metrics, predictions
+    return evaluations
 
 
 def evaluate_student(
-    trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    data_args: DataArguments,
-    teachers: Sequence[Teacher],
-) -> tuple[dict[str, float], dict[str, list[list[str]]]]:
-    """Scores (`eval_f1`, `eval_f1_low`, ...) and predicted tags, by corpus, of the trained student."""
-    tokenizer = trainer.processing_class
-    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
-    pieces = teachers[0].tokenizer if teachers else tokenizer
-    metrics, predictions = {}, {}
-    for name in EVALUATED:
-        if name not in corpora:
-            continue
+    trainer: DistillationTrainer, student: Student, corpora: Corpora, teachers: Sequence[Teacher]
+) -> dict[str, Evaluation]:
+    """Evaluate the trained student on each evaluated corpus."""
+    pieces = teachers[0].tokenizer if teachers else student.tokenizer
+    evaluations = {}
+    for name, corpus in corpora.evaluated().items():
         with PartialState().main_process_first():
             encoded = encode_dataset(
-                corpora[name], tokenizer, max_length, trainer.tags, piece_tokenizer=pieces, by_length=True
+                corpus, student.tokenizer, student.max_length, student.tags, piece_tokenizer=pieces, by_length=True
             )
         output = trainer.predict(encoded, metric_key_prefix=name)
-        metrics |= output.metrics
+        assert output.metrics is not None and output.label_ids is not None  # the rows have labels
+        scores = {key.removeprefix(f"{name}_"): value for key, value in output.metrics.items()}
         logits = join_windows(output.predictions, output.label_ids, encoded)
-        predictions[name] = decode(logits, trainer.tags)
-        intervals = f1_intervals(logits, corpora[name]["tags"], trainer.tags, word_pieces(corpora[name], pieces))
-        metrics |= {f"{name}_{key}": value for key, value in intervals.items()}
-    return metrics, predictions
+        scores |= f1_intervals(logits, corpus["tags"], student.tags, word_pieces(corpus, pieces))
+        evaluations[name] = Evaluation(scores, decode(logits, student.tags))
+    return evaluations
 
 
-def compare(
-    corpora: Mapping[str, Dataset],
-    predictions: Mapping[str, list[list[str]]],
-    others: Mapping[str, list[list[str]]],
-    name: str,
-) -> dict[str, float]:
-    """By corpus, how much the student's F1 is above that of another model, called `name` (`eval_f1_above_NAME`, with
-    its interval in `..._low` and `..._high`); nothing where the other has predicted nothing.
-    """
-    found = {}
-    for corpus in predictions.keys() & others.keys():
-        difference = f1_difference(predictions[corpus], others[corpus], corpora[corpus]["tags"])
-        found |= {
-            f"{corpus}_f1_above_{name}": difference["value"],
-            f"{corpus}_f1_above_{name}_low": difference["low"],
-            f"{corpus}_f1_above_{name}_high": difference["high"],
-        }
-    return found
-
-
-def save_results(
-    trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    results: Mapping[str, float],
-    predictions: Mapping[str, list[list[str]]],
-    teacher_predictions: Mapping[str, list[list[str]]],
-) -> None:
-    """Leave the student, `all_results.json` and `predictions_*.tsv` in the output folder (main process alone)."""
-    if not trainer.is_world_process_zero():
+def save_results(student: Student, args: DistillationArguments, corpora: Corpora, results: Results) -> None:
+    """Write the student, `all_results.json` and `predictions_*.tsv` to the output directory (main process only)."""
+    if not PartialState().is_main_process:
         return
-    folder = Path(trainer.args.output_dir)
-    save_model(trainer.student, trainer.processing_class, folder)
-    for name, tags in predictions.items():
-        tokens, gold = corpora[name]["tokens"], corpora[name]["tags"]
-        # Without a teacher its column holds a hyphen.
-        taught = teacher_predictions.get(name) or [["-"] * len(sentence) for sentence in tags]
-        write_columns(folder / f"predictions_{name}.tsv", tokens, gold, taught, tags)
-    write_json(folder / "all_results.json", dict(sorted(results.items())))
+    folder = Path(args.output_dir)
+    save_model(student.model, student.tokenizer, folder)
+    for name, corpus in corpora.evaluated().items():
+        predictions = results.evaluations["student"][name].predictions
+        by_teacher = results.evaluations.get("teacher", {}).get(name)
+        teacher = by_teacher.predictions if by_teacher else [["-"] * len(tags) for tags in predictions]
+        write_columns(folder / f"predictions_{name}.tsv", corpus["tokens"], corpus["tags"], teacher, predictions)
+    write_json(folder / RESULTS_NAME, results.to_dict())
 
 
-def export_student(
+def log_results(trainer: DistillationTrainer, results: Results) -> None:
+    """Print the table of results, and send it with all scores to the trackers of `--report_to`."""
+    table = result_table(results, trainer.args)
+    print_main(table)
+    if trainer.args.report_to:
+        # Indented, Markdown leaves a table alone.
+        trainer.log(results.to_dict() | {"results": textwrap.indent(table, "    ")})
+
+
+def result_table(results: Results, args: DistillationArguments) -> str:
+    """The scores of teacher, baseline and student, on each evaluated corpus."""
+    name = "student, distilled" if args.distillation else "student, labels alone"
+    models = {"teacher": "teacher", "baseline": "student, labels alone", "student": name}
+    rows = [
+        [f"{title} ({corpus})", *score_cells(results.scores(model, corpus))]
+        for corpus in EVALUATED
+        for model, title in models.items()
+        if results.scores(model, corpus)
+    ]
+    return "\n" + format_table(["", *SCORE_HEADER], rows) + "\n"
+
+
+def training_figures(student: Student, corpora: Corpora, args: DistillationArguments) -> dict[str, float]:
+    """The sizes of the student and of the data that it learns from."""
+    text = corpora.training_text(unlabeled=args.distillation)
+    return {
+        "parameters": student.model.num_parameters(),
+        "train_sentences": len(text),
+        "train_words": word_count(text),
+        "train_mentions": sum(mention_counts(text).values()),
+    }
+
+
+def finish(
     trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    data_args: DataArguments,
-    trust_remote_code: bool,
-) -> dict[str, float]:
-    """`onnx_export.export_onnx` of the saved student, into its folder."""
-    tokenizer, folder = trainer.processing_class, Path(trainer.args.output_dir)
-    # Not the trainer's: accelerate has put its autocast into that one's forward.
-    student = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
-    devel = corpora["eval"]
-    return export_onnx(student, tokenizer, folder, devel["tokens"], devel["tags"], trainer.tags, max_length)
-
-
-def measure_time(
-    trainer: DistillationTrainer,
-    corpora: Mapping[str, Dataset],
-    data_args: DataArguments,
+    student: Student,
+    arguments: RunArguments,
+    corpora: Corpora,
     teachers: Sequence[Teacher],
-    trust_remote_code: bool,
-) -> dict:
-    """`benchmark.measure` of teacher (if there is one) and student on the development sentences."""
-    tokenizer = trainer.processing_class
-    max_length = window_length(tokenizer, trainer.student.config, data_args.max_seq_length)
-    subjects = {"student": [(trainer.student, tokenizer, max_length)]}
-    if teachers:
-        taught = [(teacher.model, teacher.tokenizer, teacher.max_length) for teacher in teachers]
-        subjects = {"teacher": taught} | subjects
-    return measure(subjects, corpora["eval"]["tokens"], trainer.args.device, trust_remote_code)
+    results: Results,
+) -> None:
+    """Measure and export the evaluated student, write its card and the report, and publish it."""
+    args, trust_remote_code = arguments.training, arguments.model.trust_remote_code
+    folder = Path(args.output_dir)
+    if PartialState().is_main_process:
+        if args.measure_time:
+            models = {"teacher": teachers} if teachers else {}
+            report = measure(models | {"student": [student]}, corpora.eval["tokens"], args.device, trust_remote_code)
+            write_json(folder / "benchmark.json", report)
+            print_main(benchmark_table(report) + "\n")
+        if args.export:
+            results.figures |= _export(student, folder, corpora, trust_remote_code)
+            write_json(folder / RESULTS_NAME, results.to_dict())
+        write_run(folder / "run.yaml", arguments)
+        write_card(folder, arguments, corpora, results)
+        write_report([folder], folder / "report.html")
+    print_main(f"Student, results and predictions: {folder} (to look at: report.html)")
+    if args.push_to_hub:
+        published = trainer.push_to_hub("The student, its results and how it was made")
+        if isinstance(published, CommitInfo):  # on the main process
+            print_main(f"Published: {published.commit_url}")
+    trainer.end()
+
+
+def _export(student: Student, folder: Path, corpora: Corpora, trust_remote_code: bool) -> dict[str, float]:
+    # The saved model, because accelerate has put its autocast into the forward of the trained one.
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    saved = Student(model, student.tokenizer, student.max_length, student.tags)
+    report = export_onnx(saved, folder, corpora.eval["tokens"], corpora.eval["tags"])
+    for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
+        size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]
+        print_main(
+            f"{folder / 'onnx' / file}: {size:.1f} MB, F1 {f1:.4f} on a CPU with {instruction_set()} "
+            f"(PyTorch {report['pytorch_f1']:.4f})"
+        )
+    return report

@@ -1,10 +1,12 @@
-"""The stages of a run before its results: loading teachers, labelling, training."""
+"""The steps of a run before its results: loading models, computing signals, training."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import datasets
 import safetensors.torch
 from accelerate import PartialState
 from datasets import Dataset
@@ -18,53 +20,24 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from ..arguments import DataArguments, DistillationArguments, ModelArguments
-from ..data.corpora import EVALUATED, training_text
+from ..arguments import DistillationArguments, ModelArguments, RunArguments
+from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import describe_job, reserve_output_dir
 from ..files import last_whole_checkpoint, write_json
-from ..runtime.tags import UserError, detect_scheme, entity_types, model_tags
-from ..runtime.windows import window_length
+from ..publishing.hub import create_repository
+from ..runtime.tags import UserError
 from ..runtime.words import WORDS_THAT_FIT, choose_pattern
-from ..students.build import build_student, label_config
+from ..students.build import build_student, check_parts, label_config
 from ..students.save import save_model
+from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer
 from ..teachers.loading import explain_loading_errors, load_tokenizer, model_digest, resolve_model, same_tokenizer
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
-from ..teachers.teacher import Teacher, load_teacher
+from ..teachers.teacher import Teacher, estimate_seconds, load_teacher
 from ..training.trainer import DistillationTrainer
 
 logger = logging.get_logger(__name__)
-
-
-def teacher_scheme(args: ModelArguments) -> str:
-    """The tag scheme for a student that asks its teacher at each step: IOB2 if that speaks IOB2, IOBES otherwise."""
-    named = [args.teacher_labels] if args.teacher_labels else []
-    if not named and not args.teacher_checkpoint:
-        for name in args.teacher_model_name_or_path:
-            with explain_loading_errors(name):
-                config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=args.trust_remote_code)
-            named.append(model_tags(config) or [])
-    return "IOB2" if any(entity_types(tags) and detect_scheme(tags) == "IOB2" for tags in named) else "IOBES"
-
-
-def load_teachers(args: ModelArguments, data_args: DataArguments, tags: Sequence[str]) -> list[Teacher]:
-    """Load every teacher that is named; their labels meet the student's."""
-    if not args.teacher_model_name_or_path:
-        raise UserError(
-            "Distillation needs a teacher: --teacher_model_name_or_path, or --distillation 0 to do without."
-        )
-    return [
-        load_teacher(
-            name,
-            tags,
-            checkpoint=args.teacher_checkpoint,
-            labels=args.teacher_labels,
-            max_seq_length=data_args.max_seq_length,
-            trust_remote_code=args.trust_remote_code,
-        )
-        for name in args.teacher_model_name_or_path
-    ]
 
 
 @dataclass
@@ -76,8 +49,53 @@ class Encoder:
     digest: str
 
 
-def load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
-    """Load the encoder that `--do_train_teacher` fine-tunes, with a head for `tags`."""
+def reserve_repository(arguments: RunArguments) -> RunArguments:
+    """Create the repository of `--push_to_hub`, before anything expensive, and complete its name."""
+    args = arguments.training
+    if args.push_to_hub and PartialState().is_main_process:
+        args = dataclasses.replace(args, hub_model_id=create_repository(args))
+    return arguments._replace(training=args)
+
+
+def load_models(arguments: RunArguments, tags: Sequence[str]) -> tuple[Encoder | None, list[Teacher]]:
+    """Load the encoder that the run fine-tunes into a teacher, or else the teachers; neither where it needs none.
+
+    Raises:
+        UserError: a model is missing, does not fit, or lacks the parts that the student is to take over.
+    """
+    model, args = arguments.model, arguments.training
+    encoder, teachers = None, []
+    if args.do_train_teacher:
+        encoder = _load_encoder(model, tags, args.seed)
+        check_parts(model, encoder.model.config)
+    elif args.distillation or model.embedding_type != "train" or model.student_layers:
+        teachers = _load_teachers(arguments, tags)
+        check_parts(model, teachers[0].model.config)
+        for teacher in teachers:
+            teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    return encoder, teachers
+
+
+def _load_teachers(arguments: RunArguments, tags: Sequence[str]) -> list[Teacher]:
+    model = arguments.model
+    if not model.teacher_model_name_or_path:
+        raise UserError(
+            "Distillation needs a teacher: --teacher_model_name_or_path, or --distillation 0 to do without."
+        )
+    return [
+        load_teacher(
+            name,
+            tags,
+            checkpoint=model.teacher_checkpoint,
+            labels=model.teacher_labels,
+            max_seq_length=arguments.data.max_seq_length,
+            trust_remote_code=model.trust_remote_code,
+        )
+        for name in model.teacher_model_name_or_path
+    ]
+
+
+def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
     if len(args.teacher_model_name_or_path) != 1:
         raise UserError("--do_train_teacher fine-tunes one encoder: give one --teacher_model_name_or_path.")
     if args.teacher_checkpoint:
@@ -85,7 +103,7 @@ def load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encode
     name = args.teacher_model_name_or_path[0]
     set_seed(seed)  # the head's initial weights
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # that the head is new goes without saying
+    logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
     with explain_loading_errors(name):
         path = resolve_model(name)
         config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
@@ -98,131 +116,26 @@ def load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encode
     return Encoder(model.float(), path, model_digest(model))
 
 
-def train_teacher(
-    encoder: Encoder,
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    args: DistillationArguments,
-    tags: Sequence[str],
-    corpora: Mapping[str, Dataset],
-) -> Teacher:
-    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
+def reserve_with_tokenizer(
+    arguments: RunArguments, corpora: Corpora, encoder: Encoder | None, teachers: Sequence[Teacher]
+) -> PreTrainedTokenizerBase:
+    """Reserve the output directory for this job, and return the student's tokenizer, which may be learnt into it.
 
-    It is kept in `args.output_dir`/teacher.
+    Raises:
+        UserError: the directory belongs to another job, or there is no tokenizer.
     """
-    folder = Path(args.output_dir) / "teacher"
-    defaults = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
-    student_only = (
-        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
-        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
-    )
-    teacher_args = dataclasses.replace(
-        args,
-        **{name: defaults[name] for name in student_only.split()},
-        output_dir=str(folder),
-        distillation=False,
-        # A smoothed teacher says less about the labels it does not choose (Müller et al. 2019, arXiv 1906.02629).
-        label_smoothing_factor=0.0,
-        learning_rate=args.teacher_learning_rate,
-        num_train_epochs=args.teacher_num_train_epochs,
-        warmup_steps=0.1,
-        lr_scheduler_type="linear",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        do_train=True,
-        push_to_hub=False,
-    )
-    tokenizer = load_tokenizer(encoder.path, model_args.trust_remote_code)
-    used = {name: corpora[name] for name in ("train", "eval")}
+    models = [encoder.digest] if encoder else [teacher.fingerprint() for teacher in teachers]
+    folder = Path(arguments.training.output_dir)
     with PartialState().main_process_first():
-        job = describe_job([teacher_args], used, [encoder.digest])
-        reserve_output_dir(folder, job | {"max_seq_length": data_args.max_seq_length})
-    if not (folder / "all_results.json").exists():
-        length = window_length(tokenizer, encoder.model.config, data_args.max_seq_length)
-        trainer = _train(encoder.model, tokenizer, teacher_args, used, tags, length)
-        metrics = trainer.evaluate()
-        if trainer.is_world_process_zero():
-            save_model(trainer.student, tokenizer, folder)
-            write_json(folder / "all_results.json", metrics)
-        trainer.accelerator.wait_for_everyone()
-    else:
-        logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
-    return load_teacher(
-        str(folder),
-        tags,
-        max_seq_length=data_args.max_seq_length,
-        trust_remote_code=model_args.trust_remote_code,
-    )
+        reserve_output_dir(folder, describe_job(arguments[:3], corpora.datasets(), models))
+        return student_tokenizer(arguments.model, teachers, corpora.training_text(), folder / "tokenizer")
 
 
-def _train(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    args: DistillationArguments,
-    corpora: Mapping[str, Dataset],
-    tags: Sequence[str],
-    max_length: int,
-    teachers: Sequence[Teacher] = (),
-    stores: Sequence[SignalStore] = (),
-) -> DistillationTrainer:
-    """Train a token classifier, going on from the last checkpoint in its output folder if there is one.
-
-    With `stores` the teachers' logits are stored signals; without them, the only teacher is asked at each step.
-    """
-    folder = Path(args.output_dir)
-    finished = (folder / "all_results.json").exists()
-    training = args.do_train and not finished
-    teacher = teachers[0] if training and teachers and not stores else None
-    pieces = teachers[0].tokenizer if teachers else tokenizer
-    keep_tokens = teacher is not None and not same_tokenizer(tokenizer, teacher.tokenizer)
-    if teacher is not None and not keep_tokens:
-        # One tokenizer: the teacher reads the student's windows, so they have to suit both.
-        max_length = teacher.max_length = min(max_length, teacher.max_length)
-    model.config.word_pattern, whole = choose_pattern(corpora["train"]["tokens"])
-    if args.distillation and whole < WORDS_THAT_FIT:
-        logger.warning(
-            f"{1 - whole:.1%} of the training words have marks in them at which the saved student's pipeline would cut "
-            "running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
-        )
-    with PartialState().main_process_first():
-        evaluation = encode_dataset(
-            corpora["eval"], tokenizer, max_length, tags, piece_tokenizer=pieces, by_length=True
-        )
-        train = None
-        if training:
-            text = training_text(corpora, args.distillation)
-            train = encode_dataset(text, tokenizer, max_length, tags, keep_tokens=keep_tokens)
-    if training and stores:
-        train = attach_signals(stores, train)
-    patience = args.early_stopping_patience
-    trainer = DistillationTrainer(
-        model=model,
-        args=args,
-        teacher=teacher,
-        processing_class=tokenizer,
-        train_dataset=train,
-        eval_dataset=evaluation,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
-    )
-    if training:
-        whole = last_whole_checkpoint(folder)
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (str(whole) if whole else None))
-        trainer.save_state()
-    elif finished:
-        # The job ran to its end before: its student is there.
-        trainer.student.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
-    return trainer
-
-
-def load_student_tokenizer(
+def student_tokenizer(
     args: ModelArguments, teachers: Sequence[Teacher], text: Dataset, folder: Path
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's; with
     `args.vocabulary_size` one of that kind, learnt from the text and kept in `folder`.
-
-    Raises:
-        UserError: none is named, or none can be learnt.
     """
     if args.vocabulary_size and folder.exists():
         return load_tokenizer(str(folder))
@@ -241,39 +154,82 @@ def load_student_tokenizer(
     return tokenizer
 
 
-def train_student(
-    model_args: ModelArguments,
-    data_args: DataArguments,
-    args: DistillationArguments,
-    corpora: Mapping[str, Dataset],
-    tags: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    teachers: Sequence[Teacher],
-    stores: Mapping[str, Sequence[SignalStore]],
-) -> DistillationTrainer:
-    """Build and train the student; with `args.distillation` off, on the labels alone."""
-    set_seed(args.seed)
-    source = teachers[0] if teachers else None
-    student = build_student(model_args, tags, tokenizer, source, training_text(corpora), new_head=args.do_train)
-    max_length = window_length(tokenizer, student.config, data_args.max_seq_length)
-    if not args.distillation:
-        return _train(student, tokenizer, args, corpora, tags, max_length)
-    return _train(student, tokenizer, args, corpora, tags, max_length, teachers, stores.get("train", ()))
+def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -> Teacher:
+    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
+
+    It is kept in `output_dir`/teacher, and comes back on the run's device.
+    """
+    data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
+    args = _teacher_arguments(arguments.training)
+    folder = Path(args.output_dir)
+    labelled = Corpora(corpora.train, corpora.eval, corpora.tags)
+    with PartialState().main_process_first():
+        job = describe_job([args], labelled.datasets(), [encoder.digest])
+        reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
+    if not (folder / "all_results.json").exists():
+        tokenizer = load_tokenizer(encoder.path, trust_remote_code)
+        encoder.model.config.word_pattern = choose_pattern(corpora.train["tokens"])[0]
+        classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
+        trainer = train(classifier, args, labelled)
+        metrics = trainer.evaluate()
+        if trainer.is_world_process_zero():
+            save_model(trainer.student, tokenizer, folder)
+            write_json(folder / "all_results.json", metrics)
+        trainer.accelerator.wait_for_everyone()
+    else:
+        logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
+    teacher = load_teacher(
+        str(folder), corpora.tags, max_seq_length=data.max_seq_length, trust_remote_code=trust_remote_code
+    )
+    teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    return teacher
+
+
+def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
+    """The training arguments of `--do_train_teacher`: what is about the student has its default."""
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
+    student_only = (
+        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
+        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
+    )
+    return dataclasses.replace(
+        args,
+        **{name: defaults[name] for name in student_only.split()},
+        output_dir=str(Path(args.output_dir) / "teacher"),
+        distillation=False,
+        # Label smoothing makes a teacher's outputs less informative (Müller et al. 2019, arXiv 1906.02629).
+        label_smoothing_factor=0.0,
+        learning_rate=args.teacher_learning_rate,
+        num_train_epochs=args.teacher_num_train_epochs,
+        warmup_steps=0.1,
+        lr_scheduler_type="linear",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        do_train=True,
+        push_to_hub=False,
+    )
 
 
 def make_stores(
-    teachers: Sequence[Teacher], corpora: Mapping[str, Dataset], args: DistillationArguments
+    teachers: Sequence[Teacher], corpora: Corpora, args: DistillationArguments
 ) -> dict[str, list[SignalStore]]:
     """For each corpus that the teachers label a store of signals for each teacher: `eval`, maybe `test`, and `train`
-    (with the unlabelled text) unless the losses need a live teacher.
+    (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
+
+    Raises:
+        UserError: teachers that can only be stored, and losses that need a live one.
     """
-    labelled = {name: corpora[name] for name in EVALUATED if name in corpora}
+    if not args.distillation:
+        return {}
+    labelled = corpora.evaluated()
     if args.do_train and not args.intermediate_losses:
-        labelled["train"] = training_text(corpora)
+        labelled["train"] = corpora.training_text()
     elif args.do_train and any(teacher.iobes_tags for teacher in teachers):
         raise UserError(
-            "Asked at every step, for its hidden states, an IOB2 teacher teaches IOB2 students only: use --tag_scheme "
-            "IOB2, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+            "Losses between hidden states run the teacher at every step, where an IOB2 teacher teaches IOB2 students "
+            "only: use --tag_scheme IOB2, or set --embedding_loss_weight, --hidden_loss_weight and "
+            "--attention_loss_weight to 0."
         )
     elif args.do_train and len(teachers) > 1:
         raise UserError(
@@ -282,6 +238,89 @@ def make_stores(
         )
     folder = args.signals_dir or default_signals_dir()
     return {
-        name: [SignalStore(teacher, dataset, folder, args.bf16) for teacher in teachers]
+        name: [SignalStore(teacher, dataset, folder, bool(args.bf16)) for teacher in teachers]
         for name, dataset in labelled.items()
     }
+
+
+def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
+    """How much the teachers still have to label, how long that will take, and where it is stored."""
+    lines = []
+    for own in zip(*stores.values(), strict=True):
+        missing = datasets.concatenate_datasets([store.missing for store in own])
+        seconds = estimate_seconds(own[0].teacher, missing, bool(args.bf16)) / args.world_size if len(missing) else 0
+        lines.append(f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes")
+    if args.intermediate_losses:
+        lines[0] += "; run again at every training step, for its hidden states"
+    return "\n".join([*lines, f"stored signals: {stores['eval'][0].folder.parent}"])
+
+
+def build(
+    arguments: RunArguments, corpora: Corpora, tokenizer: PreTrainedTokenizerBase, teachers: Sequence[Teacher]
+) -> Student:
+    """Build the student, and choose how its pipeline splits running text into words."""
+    args = arguments.training
+    set_seed(args.seed)
+    source = teachers[0] if teachers else None
+    text = corpora.training_text()
+    model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
+    model.config.word_pattern, whole = choose_pattern(corpora.train["tokens"])
+    if args.distillation and whole < WORDS_THAT_FIT:
+        logger.warning(
+            f"{1 - whole:.1%} of the training words have marks in them at which the saved student's pipeline would cut "
+            "running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
+        )
+    return Student.with_limit(model, tokenizer, corpora.tags, arguments.data.max_seq_length)
+
+
+def train(
+    student: Student,
+    args: DistillationArguments,
+    corpora: Corpora,
+    teachers: Sequence[Teacher] = (),
+    stores: Sequence[SignalStore] = (),
+) -> DistillationTrainer:
+    """Train a token classifier, resuming from the last checkpoint in `args.output_dir` if there is one.
+
+    Without teachers it learns from the labels alone. With `stores` the teachers' logits are stored signals; without
+    them, the only teacher runs at each step.
+    """
+    folder = Path(args.output_dir)
+    finished = (folder / "all_results.json").exists()
+    training = args.do_train and not finished
+    teachers = teachers if args.distillation else ()
+    teacher = teachers[0] if training and teachers and not stores else None
+    keep_tokens = teacher is not None and not same_tokenizer(student.tokenizer, teacher.tokenizer)
+    max_length = student.max_length
+    if teacher is not None and not keep_tokens:
+        # One tokenizer: the teacher reads the student's windows, so they have to suit both.
+        max_length = min(max_length, teacher.max_length)
+        teacher = dataclasses.replace(teacher, max_length=max_length)
+    with PartialState().main_process_first():
+        pieces = teachers[0].tokenizer if teachers else student.tokenizer
+        evaluation = encode_dataset(
+            corpora.eval, student.tokenizer, max_length, student.tags, piece_tokenizer=pieces, by_length=True
+        )
+        text = None
+        if training:
+            text = corpora.training_text(unlabeled=args.distillation)
+            text = encode_dataset(text, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens)
+    if training and stores:
+        text = attach_signals(stores, text)
+    patience = args.early_stopping_patience
+    trainer = DistillationTrainer(
+        model=student.model,
+        args=args,
+        teacher=teacher,
+        processing_class=student.tokenizer,
+        train_dataset=text,
+        eval_dataset=evaluation,
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+    )
+    if training:
+        whole = last_whole_checkpoint(folder)
+        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (str(whole) if whole else None))
+        trainer.save_state()
+    elif finished:
+        student.model.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
+    return trainer

@@ -1,0 +1,115 @@
+"""Before a run: complete and check its arguments, set up the process."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import datasets
+import torch
+from accelerate import PartialState
+from transformers import AutoConfig
+from transformers.utils import logging
+
+from ..arguments import DistillationArguments, ModelArguments, RunArguments
+from ..data.corpora import Corpora
+from ..data.statistics import describe
+from ..publishing.onnx_export import check_onnx_installed
+from ..runtime.tags import UserError, detect_scheme, entity_types, model_tags
+from ..teachers.loading import explain_loading_errors, resolve_model
+from ..training.trainer import check_processes
+
+
+def prepare_arguments(arguments: RunArguments) -> RunArguments:
+    """Fill in the defaults that depend on other arguments, and check what concerns several groups of arguments.
+
+    Raises:
+        UserError: arguments contradict each other, or something that they need is not installed.
+    """
+    model, data, args, _ = arguments
+    args = args.with_student_defaults(model.model_name)
+    if not args.output_dir:
+        name = "-".join(filter(None, [model.model_name, args.comment]))
+        args = dataclasses.replace(args, output_dir=str(Path("outputs") / name))
+    _check(model, args)
+    if data.tag_scheme is None:
+        live = args.intermediate_losses and not args.do_train_teacher
+        data = dataclasses.replace(data, tag_scheme=_teacher_scheme(model) if live else "IOBES")
+    return arguments._replace(data=data, training=args)
+
+
+def _check(model: ModelArguments, args: DistillationArguments) -> None:
+    check_processes(args)
+    trained = model.student_model_name_or_path or model.student_checkpoint
+    if not args.do_train and not args.do_train_teacher and not trained:
+        raise UserError(
+            "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
+        )
+    for name in ("measure_time", "export", "push_to_hub"):
+        if getattr(args, name) and args.do_train_teacher and not args.do_train:
+            raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")
+    if model.vocabulary_size and args.intermediate_losses:
+        raise UserError(
+            "Embedding, hidden-state and attention losses need one tokenizer for teacher and student: leave out "
+            "--vocabulary_size, or set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+        )
+    if args.export:
+        check_onnx_installed()
+
+
+def _teacher_scheme(args: ModelArguments) -> str:
+    """The tag scheme for a student whose teacher runs at each step: IOB2 if a teacher's labels are, else IOBES."""
+    named = [args.teacher_labels] if args.teacher_labels else []
+    if not named and not args.teacher_checkpoint:
+        for name in args.teacher_model_name_or_path:
+            with explain_loading_errors(name):
+                config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=args.trust_remote_code)
+            named.append(model_tags(config) or [])
+    return "IOB2" if any(entity_types(tags) and detect_scheme(tags) == "IOB2" for tags in named) else "IOBES"
+
+
+def baseline_arguments(arguments: RunArguments) -> RunArguments:
+    """The arguments of a student that takes nothing from the teacher, its embeddings and layers included."""
+    model = dataclasses.replace(arguments.model, embedding_type="train", student_layers=[])
+    args = dataclasses.replace(
+        arguments.training,
+        distillation=False,
+        output_dir=str(Path(arguments.training.output_dir) / "baseline"),
+        do_train_baseline=False,
+        push_to_hub=False,
+    )
+    return arguments._replace(model=model, training=args)
+
+
+def set_up_process(args: DistillationArguments) -> None:
+    """Logging, progress bars and the number of threads of this process."""
+    if PartialState().is_main_process:
+        logging.set_verbosity_warning()
+    else:
+        logging.set_verbosity_error()
+    if args.disable_tqdm or not PartialState().is_main_process:
+        logging.disable_progress_bar()
+        datasets.disable_progress_bars()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if args.device.type == "cpu" and args.world_size == 1 and launched and torch.get_num_threads() == 1 < cores:
+        # accelerate launch sets OMP_NUM_THREADS=1 unless told otherwise, which wastes all other cores.
+        torch.set_num_threads(cores)
+        print_main(f"accelerate launch allowed one CPU thread; using {cores}. (--cpu lets it count the cores itself.)")
+
+
+def print_main(text: str) -> None:
+    """Print on the main process."""
+    if PartialState().is_main_process:
+        print(text, flush=True)
+
+
+def summary(corpora: Corpora, args: DistillationArguments) -> str:
+    """Data, labels and devices of a run."""
+    return "\n".join(
+        [
+            *(describe(name, dataset) for name, dataset in corpora.datasets().items()),
+            f"labels: {' '.join(corpora.tags)}",
+            f"device: {args.device}, {args.world_size} process(es), {torch.get_num_threads()} thread(s) each",
+            f"results: {args.output_dir}",
+        ]
+    )
