@@ -1,4 +1,4 @@
-"""Where imports may lead: a wing (folder) imports from wings below its own, and what travels from its siblings."""
+"""Imports between wings (folders): only downwards, never in a circle; files of runtime/ only from each other."""
 
 import ast
 import importlib.util
@@ -12,7 +12,7 @@ import hf_distill
 
 ROOT = Path(hf_distill.__file__).parent
 
-# From the ground up. A file that stands in no wing is one by itself.
+# Lowest first. A file at the top counts as a wing of its own.
 WINGS = """
     runtime files arguments data teachers students prediction evaluation publishing training workflow parsing cli
     __init__ __main__
@@ -72,7 +72,7 @@ def test_no_imports_run_in_a_circle():
 
 @pytest.mark.parametrize("name", sorted(name for name in FILES if wing(name) == "runtime"))
 def test_runtime_can_travel(name):
-    """A saved student carries these files to users who have neither this package nor, some day, PyTorch."""
+    """A saved student carries these files to users who do not have this package."""
     foreign = {module.partition(".")[0] for module in imports(name)} - set(sys.stdlib_module_names) - {"hf_distill"}
     allowed = {"numpy", "tokenizers", "huggingface_hub", "onnxruntime"}
     if name.rpartition(".")[2] in TORCH_FILES:

@@ -28,12 +28,17 @@ def _check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def cpu_capabilities() -> dict[str, Any]:
+    """The CPU's instruction sets, as PyTorch names them; empty before PyTorch 2.10."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
 def _faster_in_bf16(use_cpu: bool) -> bool:
     """Whether this machine computes faster in bf16 than in fp32."""
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # A CPU with AVX512_BF16 but without AMX is half as fast in bf16 as in fp32.
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return bool(cpu_capabilities().get("amx_bf16"))
 
 
 @dataclass
@@ -254,7 +259,7 @@ class DistillationArguments(TrainingArguments):
     do_train: bool = _option(True, "Train the student.")
     eval_strategy: str = _option(None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch.")
     save_strategy: str = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
-    logging_steps: float = _option(0.01, "Log so often: a number of steps or, below 1, a part of all steps.")
+    logging_steps: float = _option(0.01, "Logging interval in steps; a value below 1 is a fraction of all steps.")
     save_total_limit: int | None = _option(2, "Number of checkpoints to keep.")
     load_best_model_at_end: bool = _option(True, "Load the best checkpoint by --metric_for_best_model after training.")
     metric_for_best_model: str | None = _option("f1", "Development metric that selects the best checkpoint.")

@@ -119,3 +119,9 @@ def test_no_token_in_the_job_file(tmp_path):
     reserve_output_dir(tmp_path, job("--hub_token", "hf_secret"))
     assert "hf_secret" not in (tmp_path / JOB_NAME).read_text()
     assert json.loads((tmp_path / JOB_NAME).read_text())["learning_rate"] == 1e-3
+
+
+def test_a_file_is_no_output_directory(tmp_path):
+    (tmp_path / "train.tsv").touch()
+    with pytest.raises(UserError, match="is a file"):
+        reserve_output_dir(tmp_path / "train.tsv", job())

@@ -63,7 +63,7 @@ def test_a_published_student_stands_alone(hub, command, tmp_path, capsys):
     # A process that has only transformers and the name.
     script = """
 import sys
-for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "pyarrow"):
+for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "sklearn", "pyarrow"):
     sys.modules[name] = None
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline

@@ -93,7 +93,7 @@ def test_it_needs_transformers_alone(folder, tmp_path):
     """Without this package, and without what only this package needs."""
     script = f"""
 import sys
-for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "pyarrow", "onnxruntime"):
+for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "sklearn", "pyarrow", "onnxruntime"):
     sys.modules[name] = None
 from transformers import pipeline
 find = pipeline("token-classification", model={str(folder)!r}, trust_remote_code=True)

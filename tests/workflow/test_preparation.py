@@ -2,6 +2,7 @@ import pytest
 import tiny
 
 from hf_distill.parsing import parse_arguments
+from hf_distill.runtime.tags import UserError
 from hf_distill.students.save import save_model
 from hf_distill.workflow.preparation import prepare_arguments
 
@@ -43,3 +44,9 @@ def test_what_was_given_stays_as_it_is():
     given, same = (parse_arguments([*tiny.DATA, "--use_cpu", "1"]) for _ in range(2))
     prepared = prepare_arguments(given)
     assert given == same and prepared.training.learning_rate == 1e-3 and given.training.learning_rate is None
+
+
+@pytest.mark.parametrize("flags", ["--distillation 0", "--do_train 0 --student_checkpoint student.pt"])
+def test_a_baseline_is_compared_with_a_distilled_student_alone(flags):
+    with pytest.raises(UserError, match="--do_train_baseline compares a distilled student"):
+        prepare_arguments(parse_arguments([*tiny.DATA, "--do_train_baseline", "1", *flags.split()]))

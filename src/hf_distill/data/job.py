@@ -59,6 +59,8 @@ def reserve_output_dir(folder: str | Path, job: Mapping) -> None:
         UserError: the directory contains a different job; the message lists the differences.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--output_dir {folder} is a file; give the name of a folder.")
     path = folder / JOB_NAME
     in_use = any((folder / name).exists() for name in ("config.json", "baseline", "tokenizer")) or any(
         folder.glob("checkpoint-*")

@@ -137,7 +137,7 @@ def benchmark_table(report: Mapping) -> str:
 
 def _even_sample(sentences: Sequence[Sequence[str]], number: int) -> list[Sequence[str]]:
     """`number` evenly spaced sentences, or all if there are fewer."""
-    places = np.linspace(0, len(sentences) - 1, min(number, len(sentences))).round().astype(int)
+    places = np.linspace(0, len(sentences) - 1, min(number, len(sentences))).round().astype(int).tolist()
     return [sentences[place] for place in places]
 
 

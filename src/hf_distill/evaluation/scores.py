@@ -9,6 +9,7 @@ from datasets import Dataset
 from ..data.corpora import EVALUATED
 from .metrics import Difference, f1_difference
 
+RESULTS_NAME = "all_results.json"  # in the output directory
 # Of each model the prefix of its scores' names.
 PREFIXES = {"student": "", "teacher": "teacher_", "baseline": "baseline_"}
 _SCORE = re.compile(rf"(teacher_|baseline_|)({'|'.join(EVALUATED)})_(.+)")

@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd
 from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.hf_api import api
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
-from transformers.utils.hub import hf_api
 
 from ..arguments import DistillationArguments, RunArguments
 from ..data.job import MAY_CHANGE_ON_RESUME
@@ -53,7 +53,8 @@ def write_run(path: str | Path, arguments: RunArguments) -> None:
             if field.init and published and not is_default:
                 values = [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
                 run[field.name] = values
-    write_text(path, yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
+    head = "# Local models and files are given by name only: pass their paths as flags to run this again.\n"
+    write_text(path, head + yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
 
 
 def _without_path(value):
@@ -68,9 +69,9 @@ def create_repository(args: DistillationArguments) -> str:
     """
     name = args.hub_model_id or Path(args.output_dir).resolve().name
     try:
-        repository = hf_api().create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
+        repository = api.create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
         if args.hub_revision:
-            hf_api().create_branch(repository.repo_id, branch=args.hub_revision, token=args.hub_token, exist_ok=True)
+            api.create_branch(repository.repo_id, branch=args.hub_revision, token=args.hub_token, exist_ok=True)
     except (HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
         raise UserError(
             f"--push_to_hub: {name} cannot be written to ({type(error).__name__}: {error}). Log in with `hf auth "
@@ -108,7 +109,7 @@ def _commit(
 ) -> CommitInfo | Future:
     # By content, not by path: a checkpoint may be deleted before a background push reads it.
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
-    return hf_api().create_commit(  # type: ignore[call-overload]  # overloaded by the literal value of run_as_future
+    return api.create_commit(  # type: ignore[call-overload]  # overloaded by the literal value of run_as_future
         args.hub_model_id,
         operations,
         commit_message=message,

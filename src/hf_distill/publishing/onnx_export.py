@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ..arguments import cpu_capabilities
 from ..evaluation.metrics import decode, score
 from ..runtime.onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
@@ -92,7 +93,7 @@ def export_onnx(
 
 def instruction_set() -> str:
     """The CPU's instruction set for int8 products, as PyTorch detects it ("AVX2", "AVX512_VNNI", ...)."""
-    found = torch.cpu.get_capabilities()
+    found = cpu_capabilities()
     for name in ("amx_int8", "avx512_vnni", "avx_vnni"):
         if found.get(name):
             return name.upper()

@@ -13,7 +13,7 @@ from ..data.corpora import EVALUATED
 from ..data.job import JOB_NAME
 from ..evaluation.error_analysis import KINDS, Mention, classify_errors
 from ..evaluation.metrics import Difference
-from ..evaluation.scores import Results
+from ..evaluation.scores import RESULTS_NAME, Results
 from ..files import read_json, training_state, write_text
 from ..runtime.tags import UserError, spans
 from .plots import Point, brief, f1_against_cost, svg, training_curve
@@ -57,6 +57,8 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
     Raises:
         UserError: a folder has no results.
     """
+    if Path(output).is_dir():
+        raise UserError(f"--output {output} is a folder; give the name of a file.")
     paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
@@ -89,7 +91,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
 
 
 def _read_run(folder: Path, name: str) -> Run:
-    results = Results.from_dict(read_json(folder / "all_results.json"))
+    results = Results.from_dict(read_json(folder / RESULTS_NAME))
     if not results.scores("student", "eval"):
         raise UserError(
             f"{folder}: there are no results here (all_results.json). Name the --output_dir of a run that is finished."

@@ -70,7 +70,8 @@ class DistillationTrainer(Trainer):
     processing_class: PreTrainedTokenizerBase
     train_dataset: Dataset
 
-    # compute_loss divides by the counts of the whole optimiser step.
+    # compute_loss divides by the counts of the whole optimiser step, so that Trainer must not divide again. Before
+    # transformers 5.19 this depended on `model_accepts_loss_kwargs`.
     loss_is_scaled_for_ga = True
 
     def __init__(
@@ -115,6 +116,7 @@ class DistillationTrainer(Trainer):
             compute_metrics=self._compute_metrics,
             **kwargs,
         )
+        self.model_accepts_loss_kwargs = True
         if teacher is not None:
             teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
 

@@ -44,6 +44,11 @@ def _check(model: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
         )
+    if args.do_train_baseline and not (args.do_train and args.distillation):
+        raise UserError(
+            "--do_train_baseline compares a distilled student with one that learns from the labels alone: it needs "
+            "--do_train 1 and --distillation 1."
+        )
     for name in ("measure_time", "export", "push_to_hub"):
         if getattr(args, name) and args.do_train_teacher and not args.do_train:
             raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")

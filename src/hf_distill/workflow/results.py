@@ -14,7 +14,7 @@ from ..data.encoding import encode_dataset, join_windows, word_pieces
 from ..data.statistics import mention_counts, word_count
 from ..evaluation.cost import benchmark_table, measure
 from ..evaluation.metrics import decode, f1_intervals, score
-from ..evaluation.scores import Evaluation, Results
+from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
 from ..files import format_table, write_columns, write_json
 from ..publishing.hub import write_run
 from ..publishing.model_card import write_card
@@ -29,8 +29,6 @@ from ..teachers.signals import SignalStore, read_signals
 from ..teachers.teacher import Teacher
 from ..training.trainer import DistillationTrainer
 from .preparation import print_main
-
-RESULTS_NAME = "all_results.json"
 
 
 def evaluate_teachers(
@@ -106,6 +104,7 @@ def log_results(trainer: DistillationTrainer, results: Results) -> None:
 def result_table(results: Results, args: DistillationArguments) -> str:
     """The scores of teacher, baseline and student, on each evaluated corpus."""
     name = "student, distilled" if args.distillation else "student, labels alone"
+    name = name if args.do_train else "student"
     models = {"teacher": "teacher", "baseline": "student, labels alone", "student": name}
     rows = [
         [f"{title} ({corpus})", *score_cells(results.scores(model, corpus))]
@@ -117,10 +116,12 @@ def result_table(results: Results, args: DistillationArguments) -> str:
 
 
 def training_figures(student: Student, corpora: Corpora, args: DistillationArguments) -> dict[str, float]:
-    """The sizes of the student and of the data that it learns from."""
+    """The sizes of the student and, if it is trained, of its training data."""
+    figures: dict[str, float] = {"parameters": student.model.num_parameters()}
+    if not args.do_train:
+        return figures
     text = corpora.training_text(unlabeled=args.distillation)
-    return {
-        "parameters": student.model.num_parameters(),
+    return figures | {
         "train_sentences": len(text),
         "train_words": word_count(text),
         "train_mentions": sum(mention_counts(text).values()),
@@ -155,7 +156,7 @@ def finish(
         published = trainer.push_to_hub("The student, its results and how it was made")
         if isinstance(published, CommitInfo):  # on the main process
             print_main(f"Published: {published.commit_url}")
-    trainer.end()
+    trainer.accelerator.end_training()
 
 
 def _export(student: Student, folder: Path, corpora: Corpora, trust_remote_code: bool) -> dict[str, float]:

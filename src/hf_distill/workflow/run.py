@@ -18,10 +18,10 @@ from .stages import (
 
 
 def run(arguments: RunArguments) -> None:
-    """Load, label, train, evaluate, save; the student is left in `arguments.training.output_dir`.
+    """Load data and models, train, evaluate, and save everything to `arguments.training.output_dir`.
 
     Raises:
-        UserError: the arguments or the data cannot be used; nearly always before anything expensive.
+        UserError: the arguments, the data or a model cannot be used; usually before training starts.
     """
     set_up_process(arguments.training)
     arguments = prepare_arguments(arguments)
@@ -45,11 +45,11 @@ def run(arguments: RunArguments) -> None:
         results.evaluations["teacher"] = evaluate_teachers(teachers, corpora, args, stores)
 
     if args.do_train_baseline:
-        alone = baseline_arguments(arguments)
-        baseline = build(alone, corpora, tokenizer, teachers)
-        trainer = train(baseline, alone.training, corpora)
+        baseline_args = baseline_arguments(arguments)
+        baseline = build(baseline_args, corpora, tokenizer, teachers)
+        trainer = train(baseline, baseline_args.training, corpora)
         evaluations = evaluate_student(trainer, baseline, corpora, teachers)
-        save_results(baseline, alone.training, corpora, Results(results.evaluations | {"student": evaluations}))
+        save_results(baseline, baseline_args.training, corpora, Results(results.evaluations | {"student": evaluations}))
         results.evaluations["baseline"] = evaluations
 
     student = build(arguments, corpora, tokenizer, teachers)

@@ -24,6 +24,7 @@ from ..arguments import DistillationArguments, ModelArguments, RunArguments
 from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import describe_job, reserve_output_dir
+from ..evaluation.scores import RESULTS_NAME
 from ..files import last_whole_checkpoint, write_json
 from ..publishing.hub import create_repository
 from ..runtime.tags import UserError
@@ -124,11 +125,12 @@ def reserve_with_tokenizer(
     Raises:
         UserError: the directory belongs to another job, or there is no tokenizer.
     """
+    model, data, args, _ = arguments
     models = [encoder.digest] if encoder else [teacher.fingerprint() for teacher in teachers]
-    folder = Path(arguments.training.output_dir)
+    folder = Path(args.output_dir)
     with PartialState().main_process_first():
-        reserve_output_dir(folder, describe_job(arguments[:3], corpora.datasets(), models))
-        return student_tokenizer(arguments.model, teachers, corpora.training_text(), folder / "tokenizer")
+        reserve_output_dir(folder, describe_job([model, data, args], corpora.datasets(), models))
+        return student_tokenizer(model, teachers, corpora.training_text(), folder / "tokenizer")
 
 
 def student_tokenizer(
@@ -166,7 +168,7 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
-    if not (folder / "all_results.json").exists():
+    if not (folder / RESULTS_NAME).exists():
         tokenizer = load_tokenizer(encoder.path, trust_remote_code)
         encoder.model.config.word_pattern = choose_pattern(corpora.train["tokens"])[0]
         classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
@@ -174,7 +176,7 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
         metrics = trainer.evaluate()
         if trainer.is_world_process_zero():
             save_model(trainer.student, tokenizer, folder)
-            write_json(folder / "all_results.json", metrics)
+            write_json(folder / RESULTS_NAME, metrics)
         trainer.accelerator.wait_for_everyone()
     else:
         logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
@@ -246,9 +248,13 @@ def make_stores(
 def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
     """How much the teachers still have to label, how long that will take, and where it is stored."""
     lines = []
-    for own in zip(*stores.values(), strict=True):
-        missing = datasets.concatenate_datasets([store.missing for store in own])
-        seconds = estimate_seconds(own[0].teacher, missing, bool(args.bf16)) / args.world_size if len(missing) else 0
+    for teacher_stores in zip(*stores.values(), strict=True):
+        missing = datasets.concatenate_datasets([store.missing for store in teacher_stores])
+        seconds = (
+            estimate_seconds(teacher_stores[0].teacher, missing, bool(args.bf16)) / args.world_size
+            if len(missing)
+            else 0
+        )
         lines.append(f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes")
     if args.intermediate_losses:
         lines[0] += "; run again at every training step, for its hidden states"
@@ -267,8 +273,8 @@ def build(
     model.config.word_pattern, whole = choose_pattern(corpora.train["tokens"])
     if args.distillation and whole < WORDS_THAT_FIT:
         logger.warning(
-            f"{1 - whole:.1%} of the training words have marks in them at which the saved student's pipeline would cut "
-            "running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
+            f"{1 - whole:.1%} of the training words contain punctuation at which the saved student's pipeline "
+            "splits running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
         )
     return Student.with_limit(model, tokenizer, corpora.tags, arguments.data.max_seq_length)
 
@@ -286,7 +292,7 @@ def train(
     them, the only teacher runs at each step.
     """
     folder = Path(args.output_dir)
-    finished = (folder / "all_results.json").exists()
+    finished = (folder / RESULTS_NAME).exists()
     training = args.do_train and not finished
     teachers = teachers if args.distillation else ()
     teacher = teachers[0] if training and teachers and not stores else None
@@ -322,5 +328,6 @@ def train(
         trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (str(whole) if whole else None))
         trainer.save_state()
     elif finished:
+        logger.warning(f"Using the finished model in {folder}: data, teachers and arguments are the same.")
         student.model.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
     return trainer
