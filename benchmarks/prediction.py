@@ -7,8 +7,8 @@ Measured on a part of the unlabelled text. Prints a table and, last, one line of
 - `student_per_second`, `teacher_per_second`: sentences per second from file to file, on all cores or the GPU, without
   start-up (from the difference between a longer and a shorter text);
 - `student_hours`, `teacher_hours`: for 1,000,000 sentences at this speed;
-- `bare_per_second`: sentences per second of the student's int8 file in ONNX Runtime, on all threads, on prepared
-  batches of 32 of the same sentences, sorted by length;
+- `bare_per_second`: sentences per second of the student's int8 file in ONNX Runtime, on all threads, or with `--device
+  cuda` of its model in PyTorch, on prepared batches of 32 of the same sentences, sorted by length;
 - `predict_vs_bare`: `student_per_second` over `bare_per_second`.
 """
 
@@ -19,8 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from common import in_turns, print_json
-from transformers import AutoConfig
+import torch
+from common import finish, in_turns, print_json
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
 from hf_distill.arguments import PredictionArguments
 from hf_distill.data.encoding import pad
@@ -48,7 +49,7 @@ def speed(model: str, sentences: list[str], times: int) -> float:
     return times * len(sentences) / (seconds[1] - seconds[0])
 
 
-def bare_speed(student: str, sentences: list[str], rounds: int) -> float:
+def bare_speed(student: str, sentences: list[str], rounds: int, device: str) -> float:
     """Sentences per second of the student's forward passes only."""
     config, tokenizer = AutoConfig.from_pretrained(student), load_tokenizer(student)
     cuts = make_windows(tokenizer, [sentence.split() for sentence in sentences], window_length(tokenizer, config))
@@ -56,14 +57,20 @@ def bare_speed(student: str, sentences: list[str], rounds: int) -> float:
     batches = []
     for start in range(0, len(windows), BATCH):
         batch = windows[start : start + BATCH]
-        batches.append((pad(batch, tokenizer.pad_token_id), pad([[1] * len(row) for row in batch])))
-    model = OnnxModel(Path(student) / "onnx" / QUANTIZED_NAME, config)
+        mask = pad([[1] * len(row) for row in batch])
+        batches.append((pad(batch, tokenizer.pad_token_id).to(device), mask.to(device)))
+    if device == "cpu":
+        model = OnnxModel(Path(student) / "onnx" / QUANTIZED_NAME, config)
+    else:
+        model = AutoModelForTokenClassification.from_pretrained(student).to(device).eval()
 
+    @torch.no_grad()
     def run() -> None:
         for input_ids, attention_mask in batches:
             model(input_ids=input_ids, attention_mask=attention_mask)
 
-    return len(sentences) / in_turns({"bare": run}, rounds, 0)["bare"]
+    wait = finish(run, model) if isinstance(model, PreTrainedModel) else run
+    return len(sentences) / in_turns({"bare": wait}, rounds, 0)["bare"]
 
 
 def main() -> None:
@@ -71,19 +78,22 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default="../shared/data", help="folder with biomedical_unlabeled.txt")
     parser.add_argument("--teacher", default="../shared/teacher", help="a token classifier")
     parser.add_argument("--student", required=True, help="folder of a distilled student with its ONNX files")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--student_sentences", type=int, default=4096)
     parser.add_argument("--teacher_sentences", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    if args.device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "1"
     path = args.data / "biomedical_unlabeled.txt"
     lines = path.read_text(encoding="utf-8").splitlines()
     random.Random(0).shuffle(lines)
     student = speed(args.student, lines[: args.student_sentences], 8)
-    bare = bare_speed(args.student, lines[: args.student_sentences], args.rounds)
+    bare = bare_speed(args.student, lines[: args.student_sentences], args.rounds, args.device)
     teacher = speed(args.teacher, lines[: args.teacher_sentences], 1)
     figures = {"student_per_second": student, "bare_per_second": bare, "teacher_per_second": teacher}
     hours = {name: f"{MILLION / value / 3600:,.2f}" for name, value in figures.items()}
-    names = ("student, predict", "student, ready-made batches, int8", "teacher, predict")
+    names = ("student, predict", "student, ready-made batches", "teacher, predict")
     rows = [[name, f"{figures[key]:,.0f}", hours[key]] for name, key in zip(names, figures, strict=True)]
     print(format_table(["", "sentences per second", f"hours for {MILLION:,}"], rows))
     figures |= {f"{name}_hours": MILLION / speed / 3600 for name, speed in (("student", student), ("teacher", teacher))}
