@@ -30,6 +30,7 @@ from hf_distill import SignalStore, Teacher, augment, load_teacher
 from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
 from hf_distill.runtime.windows import BATCH_SUBWORDS, make_windows
+from hf_distill.teachers.labels import match_labels
 
 ROUNDS_PER_MILLION = 45  # of augmentation
 
@@ -71,7 +72,7 @@ def label_many(data: Path, number: int) -> None:
     corpus = load(data, "train")
     tokenizer = train_tokenizer(corpus)
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
-    tiny = Teacher(bert(**sizes), tokenizer, [[index] for index in range(len(TAGS))], 512)
+    tiny = Teacher(bert(**sizes), tokenizer, match_labels(TAGS, TAGS), 512)
     rounds = -(-ROUNDS_PER_MILLION * number // 1_000_000)
     text = concatenate_datasets([corpus, augment(corpus, rounds)]).select(range(number))
     with tempfile.TemporaryDirectory() as folder:

@@ -48,6 +48,7 @@ from hf_distill import (
 )
 from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
+from hf_distill.teachers.labels import match_labels
 from hf_distill.training.batching import DistillationCollator, gather_words
 from hf_distill.training.losses import logit_mse
 
@@ -74,11 +75,11 @@ class Bench:
         self.folder, self.device = folder, torch.device(args.device)
         self.corpus = load(args.data, "train")
         self.tokenizer = train_tokenizer(self.corpus)
-        self.teacher = Teacher(bert().to(self.device), self.tokenizer, [[index] for index in range(len(TAGS))], 512)
+        self.teacher = Teacher(bert().to(self.device), self.tokenizer, match_labels(TAGS, TAGS), 512)
         self.rows = encode_dataset(self.corpus, self.tokenizer, 512, TAGS)
         # The values of the logits do not matter here, so that a tiny teacher computes them.
         small = bert(hidden_size=24, num_hidden_layers=1, intermediate_size=24).to(self.device)
-        tiny = Teacher(small, self.tokenizer, self.teacher.mapping, 512)
+        tiny = Teacher(small, self.tokenizer, self.teacher.labels, 512)
         self.signals = attach_signals([SignalStore(tiny, self.corpus, Path(folder) / "signals")], self.rows)
         # The batches of the first epoch.
         sampler = self.trainer(True, 1, Clock())._get_train_sampler()

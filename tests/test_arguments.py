@@ -31,7 +31,7 @@ def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
 
 def test_defaults():
     model, data, _, _ = parse_arguments(DATA)
-    assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, None)
+    assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, "IOBES")
     training = prepare_arguments(parse_arguments(DATA)).training
     assert (training.learning_rate, training.per_device_train_batch_size) == (1e-3, 32)
     assert training.lr_scheduler_type == "linear"

@@ -20,6 +20,7 @@ from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
 from hf_distill.runtime.tags import convert_tags, detect_scheme
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
+from hf_distill.teachers.labels import match_labels
 from hf_distill.teachers.teacher import Teacher
 from hf_distill.training.batching import DistillationCollator, gather_words
 
@@ -168,7 +169,7 @@ def bert(tokenizer, tags=TAGS, layers: int = 2, hidden: int = 24, seed: int = 0,
 def teacher(tokenizer=None, **kwargs) -> Teacher:
     """A tiny random teacher whose labels are the student's."""
     tokenizer = tokenizer or wordpiece()
-    return Teacher(bert(tokenizer, **kwargs), tokenizer, [[index] for index in range(len(TAGS))], 64)
+    return Teacher(bert(tokenizer, **kwargs), tokenizer, match_labels(TAGS, TAGS), 64)
 
 
 def bilstm_arguments(**options) -> ModelArguments:

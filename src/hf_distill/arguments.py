@@ -9,11 +9,14 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import logging
 
+from .runtime.schemes import SCHEMES
+
 logger = logging.get_logger(__name__)
 
 TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
 LEARNING_RATES = {"bilstm": 1e-3, "tinybert": 3e-4, "auto": 1e-4}
+TAG_SCHEMES = list(SCHEMES)
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
 
@@ -66,6 +69,9 @@ class ModelArguments:
     )
     teacher_labels: list[str] = _option(
         [], "Label names of the teacher's head, in order, if its configuration has none."
+    )
+    teacher_scheme: str | None = _option(
+        None, "Tag scheme of the teacher's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
     )
     student_model_name_or_path: str | None = _option(None, "Hub id or folder of a student to initialise from.")
     student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to initialise the student from.")
@@ -167,11 +173,20 @@ class DataArguments:
     dataset_config_name: str | None = _option(None, "Configuration of the dataset.")
     token_column: str = _option("tokens", "Column of words in the dataset.")
     tag_column: str = _option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
-    tag_scheme: str | None = _option(
-        None,
-        "Tag scheme of the student. Default: IOBES, or IOB2 for an IOB2 teacher that runs at every training step.",
-        choices=["IOB2", "IOBES"],
+    input_scheme: str | None = _option(
+        None, "Tag scheme of the corpora; flat: bare entity types. Default: detected in each.", choices=TAG_SCHEMES
     )
+    entity_type: str | None = _option(None, "The entity type of corpora and teachers whose tags name none (B, I, O).")
+    rename_types: list[str] = _option(
+        [], "Other names for entity types of the corpora and teachers, OLD=NEW, case-sensitive."
+    )
+    entity_aliases: str | None = _option(
+        None,
+        "biomedical: one name for each of PROTEIN and GGP (GENE), CL (CELL_TYPE), CHEBI (CHEMICAL), SPECIES (TAXON), "
+        "CELLLINE (CELL_LINE), in any case.",
+        choices=["biomedical"],
+    )
+    tag_scheme: str = _option("IOBES", "Tag scheme of the student.", choices=["IOB2", "IOBES"])
     drop_leaked: bool = _option(
         False,
         "Drop every sentence of the training, augmented and unlabelled data that also occurs in devel or test data.",
@@ -211,6 +226,9 @@ class DataArguments:
             bool(self.dataset_name or (self.path_to_train and self.path_to_val)),
             "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
         )
+        for pair in self.rename_types:
+            old, equals, new = pair.partition("=")
+            _check(bool(old and equals and new), f"--rename_types takes pairs OLD=NEW, not {pair!r}.")
         for name in ("augmentation_rounds", "transfer_sentences"):
             _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(
@@ -424,7 +442,7 @@ class PredictionArguments:
         metadata={
             "help": "The file to write: .jsonl, the fields of the JSONL input (else `text`) and `mentions` with "
             "character offsets in the text (words are joined by spaces); .tsv, the input's columns and, last, "
-            "the predicted tag."
+            "the predicted tag, in IOBES, or IOB2 if the model has no E- and S-."
         }
     )
     runtime: str = _option(
@@ -433,6 +451,10 @@ class PredictionArguments:
         "that is available.",
         choices=["auto", "int8", "onnx", "pytorch"],
     )
+    scheme: str | None = _option(
+        None, "Tag scheme of the model's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
+    )
+    entity_type: str | None = _option(None, "The entity type of a model whose labels name none (B, I, O).")
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
 
 

@@ -4,12 +4,16 @@ import pytest
 
 from hf_distill.arguments import DataArguments
 from hf_distill.data.corpora import Corpora, load_corpora
+from hf_distill.runtime.tags import UserError
 
 
 @pytest.fixture
 def load(tmp_path):
-    """Loads three training sentences and two of devel, one in both; of five unlabelled ones devel has one, too."""
-    corpora = {"train": "p53\tS-GENE\nbinds\tO\n\nof\tO\n\nBRCA1\tS-GENE\nstops\tO\n", "val": "of\tO\n\nmice\tO\n"}
+    """Loads three training sentences and three of devel, one in both; of five unlabelled ones devel has one, too."""
+    corpora = {
+        "train": "p53\tS-GENE\nbinds\tO\n\nof\tO\n\nBRCA1\tS-GENE\nstops\tO\n",
+        "val": "of\tO\n\nmice\tO\n\nZFP\tS-GENE\n",
+    }
     files = {f"path_to_{name}": str(tmp_path / f"{name}.tsv") for name in corpora}
     for name, content in corpora.items():
         Path(files[f"path_to_{name}"]).write_text(content)
@@ -31,7 +35,7 @@ def test_sentences_of_devel_are_dropped_on_demand_alone(load):
     assert words(corpora.train) == ["p53 binds", "of", "BRCA1 stops"]
     assert words(corpora.unlabeled) == ["mice", "a", "b", "c", "d"]
     corpora = load(drop_leaked=True)
-    assert words(corpora.train) == ["p53 binds", "BRCA1 stops"] and words(corpora.eval) == ["of", "mice"]
+    assert words(corpora.train) == ["p53 binds", "BRCA1 stops"] and words(corpora.eval) == ["of", "mice", "ZFP"]
     assert words(corpora.unlabeled) == ["a", "b", "c", "d"]
 
 
@@ -49,3 +53,35 @@ def test_training_text_is_labelled_then_augmented_then_unlabelled(load):
     assert words(corpora.training_text()) == sum(parts, [])
     assert words(corpora.training_text(unlabeled=False)) == parts[0] + parts[1]
     assert words(Corpora(corpora.train, corpora.eval, corpora.tags).training_text()) == parts[0]
+
+
+def write(tmp_path, train, val):
+    for name, content in (("train", train), ("val", val)):
+        (tmp_path / f"{name}.tsv").write_text(content)
+    return {f"path_to_{name}": str(tmp_path / f"{name}.tsv") for name in ("train", "val")}
+
+
+def test_devel_without_mentions_is_refused_as_that(tmp_path):
+    files = write(tmp_path, "a\tS-GENE\n", "b\tO\n")
+    with pytest.raises(UserError, match=f"^{files['path_to_val']}: the development data has no mention"):
+        load_corpora(DataArguments(**files), seed=0)
+
+
+def test_entity_types_are_renamed_on_demand_alone(tmp_path, caplog):
+    train = "a\tS-Protein\n\nb\tS-protein\nc\tS-protein\nd\tS-RNA\n"
+    files = write(tmp_path, train, "a\tS-protein\n")
+    assert load_corpora(DataArguments(**files), seed=0).tags[1::4] == ["B-Protein", "B-RNA", "B-protein"]
+    assert "the entity types protein (2 mentions) and Protein (1) differ in case alone" in caplog.text
+    assert "--rename_types Protein=protein" in caplog.text
+    one = load_corpora(DataArguments(**files, rename_types=["Protein=protein", "RNA=DNA"]), seed=0)
+    assert one.tags[1::4] == ["B-DNA", "B-protein"]
+    with pytest.raises(UserError, match="--rename_types.*is now named GENE; it has Protein, RNA, protein"):
+        load_corpora(DataArguments(**files, rename_types=["proteins=GENE"]), seed=0)
+
+
+def test_arguments_say_how_tags_are_written(tmp_path):
+    files = write(tmp_path, "a\tB\nb\tI\n", "a\tU\nb\tO\n")
+    corpora = load_corpora(DataArguments(**files, entity_type="GENE"), seed=0)
+    assert (corpora.train["tags"][0], corpora.eval["tags"][0]) == (["B-GENE", "E-GENE"], ["S-GENE", "O"])
+    with pytest.raises(UserError, match="val.tsv:1: unknown tag 'U' in IOB2"):
+        load_corpora(DataArguments(**files, entity_type="GENE", input_scheme="IOB2"), seed=0)

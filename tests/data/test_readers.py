@@ -9,6 +9,7 @@ from hf_distill.data.readers.hub import load_hub_splits
 from hf_distill.data.readers.text import load_unlabeled
 from hf_distill.data.readers.tsv import load_tsv
 from hf_distill.data.statistics import describe, known_types
+from hf_distill.data.tag_format import TagFormat
 from hf_distill.runtime.tags import UserError
 
 IOB2 = "BRCA1\tB-GENE\nbinds\tO\np53\tB-GENE\nkinase\tI-GENE\n\nNothing\tO\n"
@@ -63,15 +64,15 @@ def test_tsv(tmp_path, content):
         assert load_tsv(path, "IOB2").to_dict() == {"tokens": TOKENS, "tags": IOB2_TAGS}
 
 
-def test_tsv_keeps_odd_tokens_and_normalises_types(tmp_path):
+def test_tsv_keeps_odd_tokens_and_the_names_of_types(tmp_path):
     # A no-break space, a line separator, a byte order mark that does not begin the file, blanks, a quotation mark.
     tokens = ["\u00a0", "a\u2028b", "\ufeff", "two words", '"', "\u200b"]
-    path = write(tmp_path, "".join(f"{token}\tO\n" for token in tokens) + "x\tS-protein\ny\tS-Cl\n")
+    path = write(tmp_path, "".join(f"{token}\tO\n" for token in tokens) + "x\tS-protein\ny\tS-cell line\n")
     loaded = load_tsv(path, "IOBES")
     assert loaded["tokens"][0] == [*tokens, "x", "y"]
-    assert loaded["tags"][0] == ["O"] * 6 + ["S-GENE", "S-CELL_TYPE"]
-    assert known_types(loaded) == ["CELL_TYPE", "GENE"]
-    assert describe("train", loaded) == "train: 1 sentences, 8 words, mentions: CELL_TYPE 1, GENE 1"
+    assert loaded["tags"][0] == ["O"] * 6 + ["S-protein", "S-cell line"]
+    assert known_types(loaded) == ["cell line", "protein"]
+    assert describe("train", loaded) == "train: 1 sentences, 8 words, mentions: cell line 1, protein 1"
 
 
 @pytest.mark.parametrize(
@@ -84,11 +85,12 @@ def test_tsv_keeps_odd_tokens_and_normalises_types(tmp_path):
         ("a\tO\n \tO\n", 2, r"the token is empty: ' \tO'"),
         ("a\tO\r\nb\t\r\n", 2, r"the tag is empty: 'b\t'"),
         ("a\tO\n\t\n", 2, "the token is empty"),
-        ("a\tO\nb\tGENE\n", 2, r"unknown tag 'GENE': 'b\tGENE'"),
+        ("a\tO\nb\tGENE\n\nc\tB-GENE\n", 2, r"unknown tag 'GENE'"),
         ("a\tO\nb\tB-\n", 2, "unknown tag 'B-'"),
-        ("a\tO\nb\tL-GENE\n", 2, "unknown tag 'L-GENE'"),
+        ("a\tS-GENE\nb\tB-GENE\nc\tL-GENE\n", 3, "unknown tag 'L-GENE' in IOBES"),
+        ("a\tb-GENE\nb\ti-GENE\n", 1, "unknown tag 'b-GENE'"),
         ("a\to\n", 1, "unknown tag 'o'"),
-        ("a\tO\nb\tI-GENE\n", 2, "b\tI-GENE"),
+        ("a\tB-GENE\n\nb\tO\nc\tI-GENE\n", 4, "c\tI-GENE"),
         ("a\tB-GENE\n\nb\tI-GENE\n", 3, "b\tI-GENE"),
         ("a\tB-GENE\nb\tI-CHEMICAL\n", 2, "b\tI-CHEMICAL"),
         ("a\tS-GENE\n\nb\tO\nc\tE-GENE\n", 4, "c\tE-GENE"),
@@ -123,10 +125,10 @@ def test_missing_file(tmp_path):
 
 
 def test_label_that_train_lacks(tmp_path):
-    path = write(tmp_path, "a\tS-protein\n\nb\tO\nc\tS-CHEBI\n")
+    path = write(tmp_path, "a\tS-GENE\n\nb\tO\nc\tS-CHEBI\n")
     message = refusal_of(load_tsv, path, "IOBES", ["GENE"])
     assert message.startswith(f"{path}:4: the label 'S-CHEBI' does not occur in the training data, which has GENE: c\t")
-    assert refusal_of(load_tsv, path, "IOBES", []).startswith(f"{path}:1: the label 'S-protein' does not occur")
+    assert refusal_of(load_tsv, path, "IOBES", []).startswith(f"{path}:1: the label 'S-GENE' does not occur")
 
 
 def test_devel_data_of_several_types(tmp_path):
@@ -138,6 +140,59 @@ def test_devel_data_of_several_types(tmp_path):
     assert load_tsv(path, "IOBES", ["CHEMICAL", "GENE"])["tokens"][:] == [["a"], ["b"]]
 
 
+# The same two sentences in every scheme; 1 and 2 are entity types.
+SPELLINGS = {
+    "IOB2": ["O B1 B1 I1 B2 I2", "B1 I1 I1 O B2"],
+    "IOB1": ["O I1 B1 I1 I2 I2", "I1 I1 I1 O I2"],
+    "IOBES": ["O S1 B1 E1 B2 E2", "B1 I1 E1 O S2"],
+    "BILOU": ["O U1 B1 L1 B2 L2", "B1 I1 L1 O U2"],
+    "BMEWO": ["O W1 B1 E1 B2 E2", "B1 M1 E1 O W2"],
+    "BMES": ["O S1 B1 E1 B2 E2", "B1 M1 E1 O S2"],
+}
+TYPES = {"1": "GENE", "2": "creative-work of art"}
+
+
+@pytest.mark.parametrize("spelling", ["{0}-{1}", "{0}_{1}", "{1}-{0}"])
+@pytest.mark.parametrize("scheme", SPELLINGS)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "detected"])
+def test_every_scheme_is_read_as_the_same_mentions(tmp_path, scheme, spelling, given):
+    def write_tags(sentences, spelling):
+        return [
+            [tag if tag == "O" else spelling.format(tag[0], TYPES[tag[1]]) for tag in sentence.split(" ")]
+            for sentence in sentences
+        ]
+
+    tags = write_tags(SPELLINGS[scheme], spelling)
+    path = write(tmp_path, "\n".join("".join(f"w\t{tag}\n" for tag in sentence) for sentence in tags))
+    loaded = load_tsv(path, "IOBES", tag_format=TagFormat(scheme if given else None))
+    assert loaded["tags"][:] == write_tags(SPELLINGS["IOBES"], "{0}-{1}")
+
+
+@pytest.mark.parametrize("prefix", ["I-", ""], ids=["IO", "flat"])
+def test_tags_that_do_not_say_where_a_mention_begins(tmp_path, prefix, caplog):
+    path = write(tmp_path, f"a\tO\nb\t{prefix}loc\nc\t{prefix}loc\nd\t{prefix}PER\n")
+    assert load_tsv(path, "IOBES")["tags"][0] == ["O", "B-loc", "E-loc", "S-PER"]
+    assert caplog.text.count("do not say where a mention begins") == 1
+
+
+def test_names_that_are_asked_for(tmp_path):
+    path = write(tmp_path, "a\tB-protein\nb\tB-PROTEIN\nc\tB-gene\nd\tB-CellLine\n")
+    renamed = (("protein", "Protein"), ("CellLine", "cells"))
+    for tag_format, tags in (
+        (TagFormat(), "B-protein B-PROTEIN B-gene B-CellLine"),
+        (TagFormat(renamed=renamed), "B-Protein B-PROTEIN B-gene B-cells"),
+        (TagFormat(aliases="biomedical"), "B-GENE B-GENE B-GENE B-CELL_LINE"),
+        (TagFormat(aliases="biomedical", renamed=renamed), "B-Protein B-GENE B-GENE B-cells"),
+    ):
+        assert load_tsv(path, "IOB2", tag_format=tag_format)["tags"][0] == tags.split()
+
+
+def test_tags_without_a_type(tmp_path):
+    path = write(tmp_path, "a\tO\nb\tB\nc\tI\n")
+    assert load_tsv(path, "IOBES", tag_format=TagFormat(entity_type="GENE"))["tags"][0] == ["O", "B-GENE", "E-GENE"]
+    assert refusal_of(load_tsv, path, "IOBES").startswith(f"{path}:2: the tag 'B' names no entity type")
+
+
 def test_a_changed_file_is_read_again(tmp_path):
     path = write(tmp_path, "p53\tS-GENE\n")
     stamp = os.stat(path)
@@ -146,7 +201,7 @@ def test_a_changed_file_is_read_again(tmp_path):
     write(tmp_path, "p63\tS-GENE\n")
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert load_tsv(path, "IOBES")["tokens"][:] == [["p63"]]
-    write(tmp_path, "p63\tI-GENE\n")
+    write(tmp_path, "p63\tE-GENE\n")
     assert refusal_of(load_tsv, path, "IOBES").startswith(f"{path}:1: ")
     assert load_unlabeled([write(tmp_path, "old\n", "text.txt")])["tokens"][:] == [["old"]]
     assert load_unlabeled([write(tmp_path, "new\n", "text.txt")])["tokens"][:] == [["new"]]
@@ -201,11 +256,13 @@ def test_hub_dataset_as_json_lines_with_other_columns(tmp_path):
 
 
 def test_hub_dataset_with_class_labels(tmp_path):
-    names = ["B-protein", "I-protein", "O"]
+    """More names are declared than the rows use, as in datasets that were converted."""
+    names = ["B-protein", "I-protein", "O", "E-protein", "S-protein"]
     features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=names))})
     data = rows(TOKENS, [[0, 2, 0, 1], [2]], features=features)
     folder = write_splits(tmp_path, train=data, validation=data)
-    splits = load_hub_splits(folder, None, "tokens", "ner_tags", "IOBES")
+    genes = TagFormat(renamed=(("protein", "GENE"),))
+    splits = load_hub_splits(folder, None, "tokens", "ner_tags", "IOBES", genes)
     assert all(split.to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS} for split in splits.values())
 
 
@@ -230,13 +287,14 @@ def test_hidden_class_labels_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("tokens", "tags", "row", "says"),
     [
-        ([["a"], ["b"]], [["O"], ["I-GENE"]], 2, "b\tI-GENE"),
+        ([["a"], ["b"]], [["B-GENE"], ["I-GENE"]], 2, "b\tI-GENE"),
         ([["a"], ["b"]], [["O"], ["B-CHEMICAL"]], 2, "'B-CHEMICAL' does not occur in the training data"),
         ([["a", "b"]], [["O"]], 1, "2 tokens but 1 tags"),
         ([["a", ""]], [["O", "O"]], 1, "a token that is empty, or has a tab"),
         ([["a", "b\tc"]], [["O", "O"]], 1, "'b\\tc'"),
         ([["a", "\n"]], [["O", "O"]], 1, "'\\n'"),
-        ([["a"]], [["GENE"]], 1, "unknown tag: 'a' 'GENE'"),
+        ([["a"], ["b"]], [["B-GENE"], ["GENE"]], 2, "unknown tag 'GENE'"),
+        ([["a", "b"]], [["B-GENE", ""]], 1, "the token 'b' has no tag"),
         ([["a"], []], [["O"], []], 2, "no token"),
     ],
 )

@@ -174,7 +174,8 @@ def test_two_processes_write_the_bytes_of_one(student, here):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ONNX Runtime") == 1
     assert sorted(os.listdir()) == ["in.txt", "two.jsonl"]
-    setup = Setup(str(student), str(student / "onnx" / "model_quantized.onnx"), "cpu", False, "one.jsonl")
+    onnx = str(student / "onnx" / "model_quantized.onnx")
+    setup = Setup(str(student), tuple(tiny.TAGS), None, onnx, "cpu", False, "one.jsonl")
     lines = texts.encode().splitlines(keepends=True)
     starts = range(0, 5000, predict.CHUNK_TEXTS)
     chunks = [Chunk("in.txt", start + 1, b"".join(lines[start : start + predict.CHUNK_TEXTS])) for start in starts]
@@ -248,3 +249,21 @@ def test_chunks_are_whole_texts_of_one_file(here, monkeypatch):
         Chunk("b.tsv", 3, b"two\n \n\n"),
         Chunk("b.tsv", 6, b"three\n"),
     ]
+
+
+@pytest.mark.parametrize("spelling", ["BILOU", "suffix"])
+def test_a_model_that_writes_its_labels_otherwise(tmp_path, here, within, spelling):
+    """The same weights with the labels of another scheme find the same mentions."""
+    letters = {"E": "L", "S": "U"} if spelling == "BILOU" else {}
+    models = {"ours": tiny.bert(tiny.wordpiece()), "theirs": tiny.bert(tiny.wordpiece())}
+    config = models["theirs"].config
+    names = [tag if tag == "O" else (letters.get(tag[0], tag[0]), tag[2:]) for tag in tiny.TAGS]
+    pattern = "{0}_{1}" if spelling == "BILOU" else "{1}-{0}"
+    config.id2label = {index: name if name == "O" else pattern.format(*name) for index, name in enumerate(names)}
+    for name, model in models.items():
+        save_model(model, tiny.wordpiece(), name)
+    Path("in.txt").write_text("".join(" ".join(words) + "\n" for words in tiny.sentences(20, seed=4)))
+    for name in models:
+        assert run(name, ["in.txt"], f"{name}.jsonl") == run(name, ["in.txt"], f"{name}.tsv") == 0
+    assert read("ours.tsv") == read("theirs.tsv") and "S-GENE" in read("ours.tsv")
+    assert read("ours.jsonl") == read("theirs.jsonl")

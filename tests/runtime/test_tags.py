@@ -15,7 +15,6 @@ from hf_distill.runtime.tags import (
     find_invalid,
     iob2_names,
     make_tags,
-    normalise_tag,
     spans,
 )
 
@@ -84,26 +83,6 @@ def test_first_fault_of_a_sequence(scheme, tags, index):
     found, message = find_invalid(tags, scheme)
     assert found == index
     assert tags[index] in message
-
-
-@pytest.mark.parametrize(
-    ("tag", "normal"),
-    [
-        ("B-PROTEIN", "B-GENE"),
-        ("I-protein", "I-GENE"),
-        ("S-Ggp", "S-GENE"),
-        ("E-cl", "E-CELL_TYPE"),
-        ("B-ChEBI", "B-CHEMICAL"),
-        ("B-Species", "B-TAXON"),
-        ("I-CellLine", "I-CELL_LINE"),
-        ("B-gene", "B-GENE"),
-        ("B-CELL_LINE", "B-CELL_LINE"),
-        ("O", "O"),
-        ("PAD", "PAD"),
-    ],
-)
-def test_entity_aliases(tag, normal):
-    assert normalise_tag(tag) == normal
 
 
 def test_make_tags_and_detect_scheme():

@@ -5,7 +5,8 @@ import tiny
 import torch
 
 from hf_distill.arguments import ModelArguments
-from hf_distill.runtime.tags import UserError, model_tags
+from hf_distill.runtime.schemes import model_tags
+from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import build_student
 from hf_distill.students.embeddings import reduce_embeddings, transfer_embeddings
 from hf_distill.students.save import save_model
@@ -60,10 +61,11 @@ def test_what_does_not_fit_is_refused(tokenizer, options, message):
 def test_parts_of_another_family_are_refused_by_name(tokenizer):
     from transformers import DistilBertConfig, DistilBertForTokenClassification
 
+    from hf_distill.teachers.labels import LabelMap
     from hf_distill.teachers.teacher import Teacher
 
     config = DistilBertConfig(vocab_size=len(tokenizer), dim=12, n_heads=2, n_layers=1, hidden_dim=8, num_labels=5)
-    teacher = Teacher(DistilBertForTokenClassification(config), tokenizer, [[0]], 64)
+    teacher = Teacher(DistilBertForTokenClassification(config), tokenizer, LabelMap(("O",), ("O",), ((0,),)), 64)
     layers = ModelArguments(model_name="tinybert", student_layers=[0])
     for args in (tiny.bilstm_arguments(embedding_type="bert"), layers):
         with pytest.raises(UserError, match="distilbert"):

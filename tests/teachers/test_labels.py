@@ -1,69 +1,138 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TAGS, segments, spell
 from transformers import BertConfig
 
-from hf_distill.runtime.tags import UserError, convert_tags, entity_types, iob2_names, make_tags, model_tags
-from hf_distill.teachers.labels import iob2_to_iobes_logits, label_map, teacher_tags
+from hf_distill.data.tag_format import TagFormat
+from hf_distill.runtime.tags import UserError, constrained_decode, entity_types, make_tags
+from hf_distill.teachers.labels import begins_with_inside, match_labels, teacher_tags
 
 NINE = ["PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
 IOB2_TAGS = ["O", "B-GENE", "I-GENE"]
 
 
+def convert(probabilities, teacher, *options):
+    """The converted probabilities of a sentence."""
+    match = match_labels(teacher, TAGS, *options)
+    [converted] = match.convert([np.log(np.array(probabilities, dtype=np.float32))])
+    return np.exp(converted) / np.exp(converted).sum(-1, keepdims=True)
+
+
 def test_head_without_names_is_the_references():
-    assert teacher_tags(BertConfig(num_labels=9), None) == NINE
+    assert teacher_tags(BertConfig(num_labels=9), None, TagFormat()) == NINE
 
 
 def test_names_of_a_head():
     config = BertConfig(id2label={0: "B-protein", 1: "I-protein", 2: "O"})
-    assert model_tags(config) == teacher_tags(config, None) == ["B-GENE", "I-GENE", "O"]
-    assert teacher_tags(config, ["O", "B-Ggp", "I-Ggp"]) == ["O", "B-GENE", "I-GENE"]
-    assert model_tags(BertConfig(num_labels=9)) is None
-    # A saved student shows IOB2 names and keeps its true tags.
-    assert model_tags(BertConfig(id2label=iob2_names(TAGS), tags=TAGS)) == TAGS
+    assert teacher_tags(config, None, TagFormat()) == ["B-protein", "I-protein", "O"]
+    assert teacher_tags(config, None, TagFormat(renamed=(("protein", "GENE"),))) == ["B-GENE", "I-GENE", "O"]
+    assert teacher_tags(config, ["O", "U_Ggp", "L_Ggp"], TagFormat(aliases="biomedical")) == ["O", "S-GENE", "E-GENE"]
 
 
 def test_labels_that_do_not_fit_the_head():
     with pytest.raises(UserError, match="lists 2 labels, but the teacher's head has 3"):
-        teacher_tags(BertConfig(num_labels=3), ["O", "B-GENE"])
+        teacher_tags(BertConfig(num_labels=3), ["O", "B-GENE"], TagFormat())
     with pytest.raises(UserError, match="5 labels without names.*--teacher_labels"):
-        teacher_tags(BertConfig(num_labels=5), None)
+        teacher_tags(BertConfig(num_labels=5), None, TagFormat())
 
 
-def test_label_map_by_hand():
-    assert label_map(NINE, TAGS) == [[4], [5], [6], [7], [8]]
-    assert label_map(NINE, IOB2_TAGS) == [[4], [5, 8], [6, 7]]
-    assert label_map(["I-GENE", "B-CHEMICAL", "O", "B-GENE", "I-CHEMICAL"], IOB2_TAGS) == [[2], [3], [0]]
+def test_classes_by_hand():
+    assert match_labels(NINE, TAGS).classes == ((4,), (5,), (6,), (7,), (8,))
+    assert match_labels(NINE, IOB2_TAGS).classes == ((4,), (5, 8), (6, 7))
+    other = match_labels(["I-GENE", "B-CHEMICAL", "O", "B-GENE", "I-CHEMICAL"], IOB2_TAGS)
+    assert other.classes == ((2,), (3,), (0,))
+    assert other.foreign == (1, 4)
 
 
-def test_label_map_refuses_with_both_lists():
+def test_refusal_lists_the_labels_of_both():
     teacher = ["O", "B-CHEMICAL", "I-CHEMICAL"]
     with pytest.raises(UserError) as refusal:
-        label_map(teacher, IOB2_TAGS)
+        match_labels(teacher, IOB2_TAGS)
     assert all(tag in str(refusal.value) for tag in (", ".join(teacher), ", ".join(IOB2_TAGS), "--teacher_labels"))
+    with pytest.raises(UserError, match="--rename_types Gene=GENE"):
+        match_labels(["O", "B-Gene", "I-Gene"], IOB2_TAGS)
+    with pytest.raises(UserError, match="no label for O"):
+        match_labels(["B-GENE", "I-GENE"], IOB2_TAGS)
 
 
-def test_an_iob2_teacher_for_an_iobes_student_by_hand():
-    assert label_map(IOB2_TAGS, TAGS) == [[0], [1], [2], [2], [1]]
-    # O, B, I of two words: the first is B, and the second continues it, each with a probability of its own.
-    answers = np.log([[0.1, 0.7, 0.2, 0.2, 0.7], [0.5, 0.1, 0.4, 0.4, 0.1]]) + [[3.0], [-2.0]]
-    expected = [[0.1, 0.7 * 0.4, 0.2 * 0.4, 0.2 * 0.6, 0.7 * 0.6], [0.5, 0.0, 0.0, 0.4, 0.1]]
-    np.testing.assert_allclose(np.exp(iob2_to_iobes_logits(answers, TAGS)), expected, atol=2e-6)
+def test_teachers_without_e_and_s_by_hand():
+    words = [[0.1, 0.7, 0.2], [0.5, 0.1, 0.4]]  # O, B, I
+    # The first word begins a mention with 0.7, which goes on with I of the second, 0.4, and ends there.
+    converted = convert(words, IOB2_TAGS)
+    np.testing.assert_allclose(converted[0], [0.1, 0.7 * 0.4, 0.2 * 0.4, 0.2 * 0.6, 0.7 * 0.6], atol=3e-6)
+    np.testing.assert_allclose(converted[1], [0.5, 0, 0, 0.4, 0.1], atol=3e-6)
+    # In IOB1 I begins a mention, too: that of the first word does; that of the second unless the first has B or I, 0.9.
+    converted = convert(words, IOB2_TAGS, True)
+    np.testing.assert_allclose(converted[0], [0.1, 0.9 * 0.4, 0, 0, 0.9 * 0.6], atol=3e-6)
+    np.testing.assert_allclose(converted[1], [0.5, 0, 0, 0.4 * 0.9, 0.1 + 0.4 * 0.1], atol=3e-6)
 
 
+def test_which_heads_begin_mentions_with_i():
+    def head(*sentences):
+        return [np.eye(3)[["OBI".index(letter) for letter in sentence]] for sentence in sentences]
+
+    tags = ["O", "B-GENE", "I-GENE"]
+    assert not begins_with_inside(head("OBIIO", "BBOB"), tags)
+    assert begins_with_inside(head("OIIBO", "IOIO"), tags)
+    assert not begins_with_inside(head("OBIO", "BOI"), tags), "a slip"
+    assert not begins_with_inside([], tags)
+
+
+@pytest.mark.parametrize("teacher", [["O", "I-GENE", "B-GENE"], ["O", "I-GENE"]])
+def test_a_mention_that_begins_with_i(teacher):
+    """IOB1 and IO: a probability of 0.988 for I between two O is a mention."""
+    sure, other = [0.01, 0.988, 0.002][: len(teacher)], [0.98, 0.01, 0.01][: len(teacher)]
+    logits = np.log(np.array([other, sure, other, sure, sure], dtype=np.float32))
+    [converted] = match_labels(teacher, TAGS, True).convert([logits])
+    assert constrained_decode([converted], TAGS) == [[0, 4, 0, 1, 3]]
+    [converted] = match_labels(teacher, IOB2_TAGS, True).convert([logits])
+    assert constrained_decode([converted], IOB2_TAGS) == [[0, 1, 0, 1, 2]]
+
+
+def spell_iob1(parts):
+    tags, previous = [], None
+    for entity, length in parts:
+        first = "B" if entity == previous else "I"
+        tags += [f"{first if not word else 'I'}-{entity}" if entity else "O" for word in range(length)]
+        previous = entity
+    return tags
+
+
+@pytest.mark.parametrize("scheme", ["IOBES", "IOB2", "IOB1"])
 @given(parts=segments, data=st.data())
-def test_what_an_iob2_teacher_is_sure_of_stays(parts, data):
+def test_what_a_teacher_is_sure_of_stays(scheme, parts, data):
     """Its best tags, with any probability of others beside them, are the same mentions in IOBES."""
     gold = spell(parts, "IOBES")
     if not gold:
         return
     tags = make_tags(entity_types(gold) or ["GENE"], "IOBES")
-    names = list(iob2_names(tags).values())
-    logits = np.zeros((len(gold), len(tags)))
-    for word, tag in enumerate(convert_tags(gold, "IOB2")):
-        logits[word, [label for label, name in enumerate(names) if name == tag]] = data.draw(st.floats(5, 30))
-    shared = iob2_to_iobes_logits(logits, tags)
-    np.testing.assert_allclose(np.exp(shared).sum(-1), 1, atol=1e-9)
-    assert [tags[label] for label in shared.argmax(-1)] == gold
+    own = spell_iob1(parts) if scheme == "IOB1" else spell(parts, scheme)
+    head = make_tags(entity_types(tags), "IOBES" if scheme == "IOBES" else "IOB2")
+    logits = np.zeros((len(gold), len(head)), dtype=np.float32)
+    for word, tag in enumerate(own):
+        logits[word, head.index(tag)] = data.draw(st.floats(5, 30))
+    [converted] = match_labels(head, tags, scheme == "IOB1").convert([logits])
+    np.testing.assert_allclose(
+        np.exp(converted - np.logaddexp.reduce(converted, -1, keepdims=True)).sum(-1), 1, atol=1e-5
+    )
+    assert [tags[label] for label in converted.argmax(-1)] == gold
+
+
+def test_sentences_do_not_see_each_other():
+    match = match_labels(IOB2_TAGS, TAGS)
+    random = np.random.default_rng(0)
+    sentences = [random.normal(size=(words, 3)).astype(np.float32) for words in (1, 5, 2, 7)]
+    for alone, beside in zip([match.convert([each])[0] for each in sentences], match.convert(sentences), strict=True):
+        np.testing.assert_allclose(alone, beside, rtol=1e-5)
+    assert match.convert([]) == []
+
+
+def test_probability_of_other_entity_types():
+    """It is left out, unless one of them is the most probable: then it counts as O."""
+    match = match_labels(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"], ["O", "B-PER", "I-PER"])
+    logits = torch.tensor([[0.3, 0.4, 0.1, 0.2, 0.0], [0.013, 0.02, 0.004, 0.9, 0.063]]).log()
+    expected = torch.tensor([[0.375, 0.5, 0.125], [0.976, 0.02, 0.004]])
+    torch.testing.assert_close(match(logits).softmax(-1), expected)

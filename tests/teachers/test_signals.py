@@ -5,6 +5,7 @@ import torch
 
 from hf_distill.data.encoding import encode_dataset
 from hf_distill.runtime.tags import UserError
+from hf_distill.teachers.labels import match_labels
 from hf_distill.teachers.signals import SHARD_SENTENCES, SignalStore, attach_signals, read_signals
 
 
@@ -65,7 +66,7 @@ def test_whatever_decides_the_signals_names_them(tmp_path, tokenizer, change):
     if change == "window":
         other.max_length = 32
     if change == "labels":
-        other.mapping = [[1], [0], [2], [3], [4]]
+        other.labels = match_labels([*tiny.TAGS[1::-1], *tiny.TAGS[2:]], tiny.TAGS)
     stores = SignalStore(teacher, text, tmp_path), SignalStore(other, text, tmp_path, bf16=change == "format")
     assert stores[0].folder != stores[1].folder
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertForTokenClassification
 
+from hf_distill.data.tag_format import TagFormat
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.save import save_model
-from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS, label_map
-from hf_distill.teachers.teacher import load_teacher, map_logits
+from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS, match_labels
+from hf_distill.teachers.teacher import load_teacher
 
 
 def save(folder, tokenizer, **fields):
@@ -19,11 +20,11 @@ def save(folder, tokenizer, **fields):
 
 
 def test_labels_meet_by_name(tmp_path, tokenizer):
-    """Another order, an alias, and a class that the student does not know."""
-    tags = ["S-protein", "X", "B-Protein", "O", "E-PROTEIN", "I-protein"]
+    """Another order, another name, and a class that is no tag."""
+    tags = ["S-protein", "X", "B-protein", "O", "E-protein", "I-protein"]
     model = save(tmp_path, tokenizer, tags=tags)
-    teacher = load_teacher(str(tmp_path), tiny.TAGS)
-    assert teacher.mapping == [[3], [2], [5], [4], [0]]
+    teacher = load_teacher(str(tmp_path), tiny.TAGS, tag_format=TagFormat(renamed=(("protein", "GENE"),)))
+    assert teacher.labels.classes == ((3,), (2,), (5,), (4,), (0,))
     [logits] = teacher.predict([["the", "p53"]])
     ids = tokenizer([["the", "p53"]], is_split_into_words=True, return_tensors="pt")["input_ids"]
     with torch.no_grad():
@@ -52,7 +53,7 @@ def test_a_bare_state_dict_with_the_reference_head(tmp_path, tokenizer):
     torch.save(state, tmp_path / "state.pt")
     # A head without names: the configuration says LABEL_0 to LABEL_8.
     teacher = load_teacher(str(tmp_path), tiny.TAGS, checkpoint=str(tmp_path / "state.pt"))
-    assert teacher.mapping == [[4], [5], [6], [7], [8]]
+    assert teacher.labels.classes == ((4,), (5,), (6,), (7,), (8,))
     torch.testing.assert_close(teacher.model.classifier.weight, reference.classifier.weight)
 
 
@@ -71,18 +72,18 @@ def test_a_head_without_names_needs_them(tmp_path, tokenizer):
     with pytest.raises(UserError, match="lists 2 labels, but the teacher's head has 5"):
         load_teacher(str(tmp_path), tiny.TAGS, labels=["O", "B-GENE"])
     reverse = ["S-GENE", "E-GENE", "I-GENE", "B-GENE", "O"]
-    assert load_teacher(str(tmp_path), tiny.TAGS, labels=reverse).mapping == [[4], [3], [2], [1], [0]]
+    assert load_teacher(str(tmp_path), tiny.TAGS, labels=reverse).labels.classes == ((4,), (3,), (2,), (1,), (0,))
 
 
 @given(st.permutations(tiny.TAGS), st.lists(st.floats(-30, 30), min_size=5, max_size=5))
 def test_merged_probabilities_add_up(teacher, logits):
     logits = torch.tensor(logits, dtype=torch.float64)
     p = dict(zip(teacher, logits.softmax(-1).tolist(), strict=True))
-    merged = map_logits(logits, label_map(teacher, ["O", "B-GENE", "I-GENE"])).softmax(-1).tolist()
+    merged = match_labels(teacher, ["O", "B-GENE", "I-GENE"])(logits).softmax(-1).tolist()
     assert merged == pytest.approx([p["O"], p["B-GENE"] + p["S-GENE"], p["I-GENE"] + p["E-GENE"]], rel=1e-9)
 
 
 def test_mapped_logits_keep_their_place():
     logits = torch.arange(18.0).reshape(1, 2, 9)
-    mapped = map_logits(logits, label_map(SCRIPT_TEACHER_LABELS, tiny.TAGS))
+    mapped = match_labels(SCRIPT_TEACHER_LABELS, tiny.TAGS)(logits)
     assert mapped.tolist() == [[[4, 5, 6, 7, 8], [13, 14, 15, 16, 17]]]

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import label_config
+from hf_distill.teachers.labels import match_labels
 from hf_distill.teachers.signals import SignalStore, attach_signals, read_signals
 from hf_distill.training.trainer import DistillationTrainer
 
@@ -132,6 +134,18 @@ def test_stored_signals_equal_the_live_teacher(tmp_path, tokenizer, encoded, fam
     stored_rows = attach_signals([SignalStore(teacher, text, tmp_path / "signals")], live_rows)
     assert "teacher_logits" in stored_rows.column_names
     stored = train(tmp_path / "stored", bilstm(tokenizer), tokenizer, None, stored_rows, max_steps=3)
+    assert_same(weights(live), weights(stored))
+
+
+def test_stored_signals_of_a_head_in_iob2_equal_the_live_teacher(tmp_path, tokenizer):
+    teacher = dataclasses.replace(
+        tiny.teacher(tokenizer), labels=match_labels(["O", "I-GENE", "B-GENE", "X", "Y"], tiny.TAGS)
+    )
+    text = tiny.corpus(40, seed=2)
+    rows = encode_dataset(text, tokenizer, 64, tiny.TAGS)
+    live = train(tmp_path / "live", bilstm(tokenizer), tokenizer, teacher, rows)
+    stored_rows = attach_signals([SignalStore(teacher, text, tmp_path / "signals")], rows)
+    stored = train(tmp_path / "stored", bilstm(tokenizer), tokenizer, None, stored_rows)
     assert_same(weights(live), weights(stored))
 
 

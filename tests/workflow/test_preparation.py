@@ -1,22 +1,10 @@
 import pytest
 import tiny
 
+from hf_distill.data.corpora import Corpora
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
-from hf_distill.students.save import save_model
-from hf_distill.workflow.preparation import prepare_arguments
-
-
-@pytest.mark.parametrize(("tags", "scheme"), [(["O", "B-GENE", "I-GENE"], "IOB2"), (tiny.TAGS, "IOBES")])
-def test_a_student_of_a_live_teacher_has_its_tag_scheme(tmp_path, tokenizer, tags, scheme):
-    save_model(tiny.bert(tokenizer, tags), tokenizer, tmp_path)
-    flags = [*tiny.DATA, "--teacher_model_name_or_path", str(tmp_path), "--use_cpu", "1"]
-    live = prepare_arguments(parse_arguments([*flags, "--model_name", "tinybert"]))
-    assert live.data.tag_scheme == scheme
-    # Labels that the user gives count more than the configuration.
-    named = [*flags, "--model_name", "tinybert", "--teacher_labels", "O", "B-GENE", "I-GENE"]
-    assert prepare_arguments(parse_arguments(named)).data.tag_scheme == "IOB2"
-    assert prepare_arguments(parse_arguments(flags)).data.tag_scheme == "IOBES", "a stored teacher teaches IOBES"
+from hf_distill.workflow.preparation import check_metric, prepare_arguments
 
 
 @pytest.mark.parametrize(
@@ -50,3 +38,17 @@ def test_what_was_given_stays_as_it_is():
 def test_a_baseline_is_compared_with_a_distilled_student_alone(flags):
     with pytest.raises(UserError, match="--do_train_baseline compares a distilled student"):
         prepare_arguments(parse_arguments([*tiny.DATA, "--do_train_baseline", "1", *flags.split()]))
+
+
+def test_the_metric_is_measured_on_devel():
+    rows = tiny.corpus(20, seed=0)
+    corpora = Corpora(rows, rows, tiny.TAGS)
+
+    def check(*flags):
+        check_metric(parse_arguments([*tiny.DATA, *flags]).training, corpora)
+
+    for metric in ("f1", "eval_f1", "loss", "GENE_f1", "f1_argmax"):
+        check("--metric_for_best_model", metric)
+    with pytest.raises(UserError, match="--metric_for_best_model LOC_f1 is not measured.*mentions of GENE"):
+        check("--metric_for_best_model", "LOC_f1")
+    check("--metric_for_best_model", "LOC_f1", "--eval_strategy", "no", "--load_best_model_at_end", "0")

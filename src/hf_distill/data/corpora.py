@@ -1,6 +1,6 @@
 """Loading the data of a run: labelled, unlabelled and augmented sentences, checked for leaks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from .augmentation import augment
 from .readers.hub import load_hub_splits
 from .readers.text import load_unlabeled
 from .readers.tsv import load_tsv
-from .statistics import find_leaked, known_types
+from .statistics import find_leaked, known_types, mention_counts
+from .tag_format import corpus_format, differing_in_case
 
 logger = logging.get_logger(__name__)
 
@@ -70,14 +71,26 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     Raises:
         UserError: a file or row is invalid.
     """
-    assert args.tag_scheme is not None  # `prepare_arguments` fills it in
     with PartialState().main_process_first():
         splits = _load_splits(args, args.tag_scheme)
     held_out = [splits[name] for name in EVALUATED if name in splits]
     types = known_types(splits["train"])
     train = _check_leaks("train", splits["train"], held_out, args.drop_leaked)
+    source = args.path_to_train or args.dataset_name
     if not known_types(train):
-        raise UserError(f"{args.path_to_train or args.dataset_name}: the training data has no mention.")
+        raise UserError(f"{source}: the training data has no mention.")
+    if not known_types(splits["eval"]):
+        raise UserError(
+            f"{args.path_to_val or args.dataset_name}: the development data has no mention, so that no F1 can be "
+            "measured on it. Give development data with mentions of the training data's entity types."
+        )
+    missing = sorted({new for _, new in corpus_format(args).renamed} - set(types))
+    if missing:
+        raise UserError(
+            f"--rename_types: no entity type of the training data is now named {', '.join(missing)}; it has "
+            f"{', '.join(types)}. Names are case-sensitive: OLD=NEW."
+        )
+    _warn_of_case(mention_counts(train), str(source))
     lost_types = set(types) - set(known_types(train))
     if lost_types:
         raise UserError(
@@ -94,14 +107,31 @@ def _load_splits(args: DataArguments, tag_scheme: str) -> dict[str, Dataset]:
     if args.dataset_name:
         names = {"validation": "eval"}
         splits = load_hub_splits(
-            args.dataset_name, args.dataset_config_name, args.token_column, args.tag_column, tag_scheme
+            args.dataset_name,
+            args.dataset_config_name,
+            args.token_column,
+            args.tag_column,
+            tag_scheme,
+            corpus_format(args),
         )
         return {names.get(split, split): dataset for split, dataset in splits.items()}
     assert args.path_to_train is not None  # `DataArguments` demands one of the two
-    train = load_tsv(args.path_to_train, tag_scheme)
+    train = load_tsv(args.path_to_train, tag_scheme, tag_format=corpus_format(args))
     types = known_types(train)
     paths = {"eval": args.path_to_val, "test": args.path_to_test}
-    return {"train": train} | {name: load_tsv(path, tag_scheme, types) for name, path in paths.items() if path}
+    return {"train": train} | {
+        name: load_tsv(path, tag_scheme, types, corpus_format(args)) for name, path in paths.items() if path
+    }
+
+
+def _warn_of_case(counts: Mapping[str, int], source: str) -> None:
+    """Warn of entity types whose names differ in case alone."""
+    for one, other in differing_in_case(counts, counts):
+        if (counts[one], one) < (counts[other], other) and PartialState().is_main_process:
+            logger.warning(
+                f"{source}: the entity types {other} ({counts[other]:,} mentions) and {one} ({counts[one]:,}) differ "
+                f"in case alone. If they are the same: --rename_types {one}={other}"
+            )
 
 
 def _load_unlabeled(args: DataArguments, held_out: Sequence[Dataset], seed: int) -> Dataset:

@@ -21,7 +21,8 @@ MAY_CHANGE_ON_RESUME = frozenset(
     """
     output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled save_augmented
     lwtr_p mr_p sis_p mr_across_types dataset_name
-    dataset_config_name token_column tag_column teacher_model_name_or_path teacher_checkpoint do_eval do_predict
+    dataset_config_name token_column tag_column input_scheme entity_type rename_types entity_aliases teacher_scheme
+    teacher_model_name_or_path teacher_checkpoint do_eval do_predict
     log_level log_level_replica log_on_each_node logging_strategy logging_steps logging_first_step disable_tqdm
     report_to run_name project save_total_limit resume_from_checkpoint dataloader_num_workers
     dataloader_pin_memory dataloader_persistent_workers dataloader_prefetch_factor

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
 from itertools import islice
@@ -28,9 +29,10 @@ from transformers.utils import cached_file, logging
 
 from ..arguments import PredictionArguments
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
-from ..runtime.tags import UserError, model_tags
+from ..runtime.schemes import model_tags
+from ..runtime.tags import UserError
 from ..teachers.loading import explain_loading_errors, resolve_model
-from .tagging import INPUTS, OUTPUTS, Chunk, Setup, ending, exit_with_parent, tag_chunk
+from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
 
 CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
 ONNX_FILES = {"int8": QUANTIZED_NAME, "onnx": MODEL_NAME}
@@ -98,7 +100,11 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]
     name = resolve_model(args.model)
     with explain_loading_errors(args.model):
         config = AutoConfig.from_pretrained(name, trust_remote_code=args.trust_remote_code)
-    if model_tags(config) is None:
+    try:
+        tags = model_tags(config, args.scheme, args.entity_type)
+    except UserError as error:
+        raise UserError(f"{args.model}: {error}") from None
+    if tags is None:
         raise UserError(f"{args.model}: the labels of its head have no names (`id2label` in config.json).")
     candidates = [args.runtime] if args.runtime != "auto" else ["pytorch"] if device != "cpu" else list(NAMES)
     if args.runtime in ONNX_FILES and not find_spec("onnxruntime"):
@@ -109,7 +115,15 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]
             onnx = _find_onnx(name, ONNX_FILES[runtime]) if find_spec("onnxruntime") else None
             if onnx is None:
                 continue
-        return runtime, Setup(name, onnx, device, args.trust_remote_code, args.output)
+        inside = True if args.scheme == "IOB1" else None
+        setup = Setup(name, tuple(tags), inside, onnx, device, args.trust_remote_code, args.output)
+        named = getattr(config, "tags", None) or args.scheme  # no need to find the scheme out
+        if not named and {tag[0] for tag in tags if "-" in tag} == {"B", "I"}:
+            first = next(_chunks(args.input, _progress(args.input, True)), None)
+            with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as pool:
+                inside = first is not None and pool.submit(begins_inside, setup, first).result()
+            setup = replace(setup, begins_inside=inside)
+        return runtime, setup
     raise UserError(f"{args.model}: has no onnx/{ONNX_FILES[args.runtime]}; distil with --export onnx to create it.")
 
 

@@ -16,13 +16,17 @@ from transformers.utils import logging
 
 from ..runtime.onnx_model import OnnxModel
 from ..runtime.pipeline import locate_words, make_mentions, predict_words
-from ..runtime.tags import UserError, constrained_decode, model_tags
+from ..runtime.tags import UserError, constrained_decode, convert_tags, detect_scheme, entity_types, make_tags
 from ..runtime.windows import window_length
 from ..runtime.words import PUNCTUATION_APART
+from ..teachers.labels import LabelMap, begins_with_inside, match_labels
 from ..teachers.loading import explain_loading_errors, load_tokenizer
 
 # A text (a string or its words), the fields of its JSON line, and for each word the further columns of its TSV line.
 Text = tuple[str | list[str], dict, list[list[str]]]
+
+
+TRIED_TEXTS = 256  # at the beginning of the input, to find out the scheme of a head
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Setup:
 
     Attributes:
         model: Hub id or folder.
+        tags: the tag of each class of its head.
+        begins_inside: as in `match_labels`.
         onnx: path of the ONNX file to run; None for PyTorch.
         device: PyTorch device. On the CPU, a process uses one thread.
         trust_remote_code: passed to transformers.
@@ -47,6 +53,8 @@ class Setup:
     """
 
     model: str
+    tags: tuple[str, ...]
+    begins_inside: bool | None
     onnx: str | None
     device: str
     trust_remote_code: bool
@@ -57,7 +65,8 @@ class Setup:
 class _Tagger:
     model: PreTrainedModel | OnnxModel
     tokenizer: PreTrainedTokenizerBase
-    tags: list[str]
+    labels: LabelMap
+    scheme: str  # of the written tags
     pattern: str
     max_length: int
 
@@ -92,22 +101,33 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     tagger = _load_tagger(setup)
     located = [locate_words(text, tagger.pattern) for text, _, _ in texts]
     logits = predict_words(tagger.model, tagger.tokenizer, [text["words"] for text in located], tagger.max_length)
-    decoded = constrained_decode(logits, tagger.tags)
+    scores = tagger.labels.convert(logits)
+    tags = tagger.labels.tags
+    decoded = constrained_decode(scores, tags)
     lines, skipped = [], 0
-    for (_, fields, columns), text, scores, labels in zip(texts, located, logits, decoded, strict=True):
+    for (_, fields, columns), text, own, labels in zip(texts, located, scores, decoded, strict=True):
         if ending(setup.output) == ".jsonl":
-            mentions = make_mentions(text, scores, labels, tagger.tags)
+            mentions = make_mentions(text, own, labels, tags)
             lines.append(json.dumps(fields | {"mentions": mentions}, ensure_ascii=False))
         elif text["words"]:
             rows = columns or [[]] * len(labels)
-            for word, row, label in zip(text["words"], rows, labels, strict=True):
-                lines.append("\t".join([word, *row, tagger.tags[label]]))
+            written = convert_tags([tags[label] for label in labels], tagger.scheme)
+            for word, row, tag in zip(text["words"], rows, written, strict=True):
+                lines.append("\t".join([word, *row, tag]))
             lines.append("")
         else:
             skipped += 1
     content = "".join(f"{line}\n" for line in lines).encode()
     # Concatenated gzip files are a valid gzip file.
     return gzip.compress(content, 6, mtime=0) if setup.output.endswith(".gz") else content, skipped
+
+
+def begins_inside(setup: Setup, chunk: Chunk) -> bool:
+    """Whether the model begins the mentions of a chunk with I- (`begins_with_inside`)."""
+    tagger = _load_tagger(setup)
+    texts = [locate_words(text, tagger.pattern)["words"] for text, _, _ in _READERS[ending(chunk.path)](chunk)]
+    logits = predict_words(tagger.model, tagger.tokenizer, texts[:TRIED_TEXTS], tagger.max_length)
+    return begins_with_inside(logits, setup.tags)
 
 
 @cache
@@ -129,9 +149,12 @@ def _load_tagger(setup: Setup) -> _Tagger:
             )
             model.to(setup.device).eval()
     pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
-    tags = model_tags(config)
-    assert tags is not None  # `predict` refuses a model without names
-    return _Tagger(model, tokenizer, tags, pattern, window_length(tokenizer, config))
+    if getattr(config, "tags", None):  # saved by this package
+        labels = LabelMap(setup.tags, setup.tags, tuple((index,) for index in range(len(setup.tags))))
+    else:
+        labels = match_labels(setup.tags, make_tags(entity_types(setup.tags), "IOBES"), setup.begins_inside)
+    scheme = detect_scheme(setup.tags)
+    return _Tagger(model, tokenizer, labels, scheme, pattern, window_length(tokenizer, config))
 
 
 def _lines(chunk: Chunk) -> list[tuple[str, str]]:

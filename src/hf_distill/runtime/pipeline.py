@@ -16,7 +16,8 @@ from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from .onnx_model import OnnxModel
-from .tags import constrained_decode, model_tags, spans
+from .schemes import model_tags
+from .tags import constrained_decode, spans
 from .windows import predict_windows, window_length
 from .words import PUNCTUATION_APART, split_words
 

@@ -1,8 +1,8 @@
 """Tag schemes, label names and constrained decoding.
 
-A tag is `O` or a prefix, a hyphen and an entity type. Two schemes are supported: IOB2 (`B-` begins a mention, `I-`
-continues it) and IOBES (also `S-`, a mention of one word, and `E-`, the last word of a longer one). Conversion between
-them is exact.
+A tag is `O` or a prefix, a hyphen and an entity type. Students have one of two schemes: IOB2 (`B-` begins a mention,
+`I-` continues it) and IOBES (also `S-`, a mention of one word, and `E-`, the last word of a longer one). Conversion
+between them is exact. `schemes.py` reads others.
 
 This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
 neither torch nor transformers.
@@ -15,29 +15,12 @@ import numpy as np
 PREFIXES = {"IOB2": ("B", "I"), "IOBES": ("B", "I", "E", "S")}
 OUTSIDE = "O"
 
-# The MTL-Bioinformatics-2016 corpora use several names for the same entity type.
-ENTITY_ALIASES = {
-    "PROTEIN": "GENE",
-    "GGP": "GENE",
-    "CL": "CELL_TYPE",
-    "CHEBI": "CHEMICAL",
-    "SPECIES": "TAXON",
-    "CELLLINE": "CELL_LINE",
-}
-
 # Prefixes that may follow a prefix within one mention; any other tag starts a new mention or is O.
 _CONTINUES = {"IOB2": {"B": "I", "I": "I"}, "IOBES": {"B": "IE", "I": "IE"}}
 
 
 class UserError(ValueError):
     """An error that the user can correct. The command line prints its message without a traceback."""
-
-
-def normalise_tag(tag: str) -> str:
-    """Upper-case the entity type of a tag and resolve aliases: `B-protein` becomes `B-GENE`."""
-    prefix, hyphen, entity = tag.partition("-")
-    entity = entity.upper()
-    return f"{prefix}{hyphen}{ENTITY_ALIASES.get(entity, entity)}"
 
 
 def entity_types(tags: Iterable[str]) -> list[str]:
@@ -111,17 +94,6 @@ def iob2_names(tags: Sequence[str]) -> dict[int, str]:
     """Return the `id2label` of a saved model: IOB2 tags, because stock pipelines know only B- and I-."""
     iob2 = {"S-": "B-", "E-": "I-"}
     return {index: iob2.get(tag[:2], tag[:2]) + tag[2:] for index, tag in enumerate(tags)}
-
-
-def model_tags(config) -> list[str] | None:
-    """Return the normalised tag of each class of a model's head, or None if its labels have no names (`LABEL_0`, ...).
-
-    A student saved by this package stores its tags in `config.tags`, because its `id2label` holds IOB2 names.
-    """
-    tags = getattr(config, "tags", None) or [config.id2label[index] for index in range(config.num_labels)]
-    if all(tag == f"LABEL_{index}" for index, tag in enumerate(tags)):
-        return None
-    return [normalise_tag(tag) for tag in tags]
 
 
 def transition_scores(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

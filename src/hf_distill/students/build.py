@@ -19,7 +19,8 @@ from transformers import (
 from ..arguments import STUDENT_DEFAULTS, TINYBERT_HEADS, ModelArguments
 from ..runtime.configuration_bilstm import BiLSTMConfig
 from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
-from ..runtime.tags import UserError, detect_scheme, iob2_names, model_tags
+from ..runtime.schemes import model_tags
+from ..runtime.tags import UserError, detect_scheme, iob2_names
 from ..teachers.loading import explain_loading_errors, load_state_dict, read_state_dict, resolve_model
 from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
@@ -242,7 +243,8 @@ def _build_from_layers(
         student_layer.load_state_dict(source.get_submodule(f"bert.encoder.layer.{layer}").state_dict())
     # Labels of the heads are matched by name; the rows of merged classes are averaged.
     with torch.no_grad():
-        for label, classes in enumerate(teacher.mapping):
-            student.classifier.weight[label] = source.get_parameter("classifier.weight")[classes].mean(0)
-            student.classifier.bias[label] = source.get_parameter("classifier.bias")[classes].mean(0)
+        for label, classes in enumerate(map(list, teacher.labels.classes)):
+            if classes:
+                student.classifier.weight[label] = source.get_parameter("classifier.weight")[classes].mean(0)
+                student.classifier.bias[label] = source.get_parameter("classifier.bias")[classes].mean(0)
     return student

@@ -166,7 +166,7 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     # An explicit fingerprint: hashing the closure, with the teachers in it, would take long.
     names = " ".join(store.folder.name for store in stores)
     fingerprint = hashlib.sha256(f"{encoded._fingerprint} {names}".encode()).hexdigest()[:16]
-    labels = len(stores[0].teacher.mapping)
+    labels = len(stores[0].teacher.labels.tags)
     features = Features({**encoded.features, "teacher_logits": List(List(Value("float32"), length=labels))})
     with PartialState().main_process_first():
         attached = encoded.with_format("arrow").map(

@@ -3,19 +3,20 @@
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from datasets import Dataset
-from torch import Tensor
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ..data.encoding import tokenizer_digest
+from ..data.tag_format import TagFormat
 from ..runtime.pipeline import predict_words
-from ..runtime.tags import UserError, detect_scheme
+from ..runtime.tags import UserError
 from ..runtime.windows import ALIGNMENT_POLICY, window_length
-from .labels import iob2_to_iobes_logits, label_map, teacher_tags
+from .labels import LabelMap, begins_with_inside, match_labels, teacher_tags
 from .loading import (
     explain_loading_errors,
     load_state_dict,
@@ -25,17 +26,18 @@ from .loading import (
     resolve_model,
 )
 
+logger = logging.get_logger(__name__)
+
 
 @dataclass
 class Teacher:
-    """A frozen token classifier whose logits are mapped to the student's labels.
+    """A frozen token classifier whose logits are converted to the student's labels.
 
     Attributes:
         model: the classifier, in evaluation mode, without gradients.
         tokenizer: its tokenizer.
-        mapping: for each student label, the classes of the teacher's head whose probabilities add up to it.
+        labels: how its classes become the student's labels.
         max_length: subwords per window, special tokens included.
-        iobes_tags: the student's tags if they are IOBES and the teacher's IOB2 (`iob2_to_iobes_logits`); else empty.
 
     Example:
         >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE"])
@@ -46,35 +48,21 @@ class Teacher:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    mapping: list[list[int]]
+    labels: LabelMap
     max_length: int
-    iobes_tags: list[str] = field(default_factory=list)
 
     def __post_init__(self):
         self.model.requires_grad_(False).eval()
 
     def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
         """Return word logits [words, student labels], one array per sentence. `bf16`: use bf16 autocast."""
-        logits = predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16)
-        if not logits:
-            return []
-        joined = map_logits(torch.from_numpy(np.concatenate(logits)), self.mapping).numpy()
-        mapped = np.split(joined, np.cumsum([len(scores) for scores in logits])[:-1])
-        return [iob2_to_iobes_logits(scores, self.iobes_tags) for scores in mapped] if self.iobes_tags else mapped
+        return self.labels.convert(predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16))
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines the teacher's outputs: weights, tokenizer, windows, label map."""
-        policy = f"{ALIGNMENT_POLICY} {self.max_length} {self.mapping} {model_digest(self.model)}"
-        policy += " shared out" if self.iobes_tags else ""
+        labels = f"{self.labels.classes} {self.labels.foreign} {self.labels.neighbours}"
+        policy = f"{ALIGNMENT_POLICY} {self.max_length} {labels} {model_digest(self.model)}"
         return hashlib.sha256((policy + tokenizer_digest(self.tokenizer)).encode()).hexdigest()
-
-
-def map_logits(logits: Tensor, mapping: Sequence[Sequence[int]]) -> Tensor:
-    """Map logits of a teacher's head [..., classes] to the student's labels [..., labels].
-
-    The logits of classes with the same label are merged by log-sum-exp, which adds their probabilities.
-    """
-    return torch.stack([torch.logsumexp(logits[..., classes], dim=-1) for classes in mapping], dim=-1)
 
 
 def load_teacher(
@@ -84,6 +72,7 @@ def load_teacher(
     labels: Sequence[str] | None = None,
     max_seq_length: int | None = None,
     trust_remote_code: bool = False,
+    tag_format: TagFormat | None = None,
 ) -> Teacher:
     """Load a teacher and map its labels to the student's.
 
@@ -91,9 +80,10 @@ def load_teacher(
         name_or_path: Hub id or folder.
         student_tags: the student's labels.
         checkpoint: file with a state dict; `name_or_path` then provides only architecture and tokenizer.
-        labels: tags of the head's classes, in order; default: those of its configuration.
+        labels: names of the head's classes, in order; default: those of its configuration.
         max_seq_length: subwords per window, special tokens included; default: the model's limit, at most 512.
         trust_remote_code: passed to transformers.
+        tag_format: how the labels are written; None: their scheme is detected, names stay as they are.
 
     Raises:
         UserError: the model is not found, the checkpoint does not fit it, or its labels cannot be mapped.
@@ -110,9 +100,12 @@ def load_teacher(
         tokenizer = load_tokenizer(path, trust_remote_code)
         if state is not None and config.num_labels != len(state["classifier.bias"]):
             config.num_labels = len(state["classifier.bias"])
-        tags = teacher_tags(config, labels)
-        mapping = label_map(tags, student_tags)
-        iob2_to_iobes = detect_scheme(tags) == "IOB2" and detect_scheme(student_tags) == "IOBES"
+        tag_format = tag_format or TagFormat()
+        begins_inside = True if tag_format.scheme == "IOB1" else None
+        try:
+            matched = match_labels(teacher_tags(config, labels, tag_format), student_tags, begins_inside)
+        except UserError as error:
+            raise UserError(f"{name_or_path}: {error}") from None
         if checkpoint and state is not None:
             model = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
             load_state_dict(model, state, checkpoint)
@@ -130,7 +123,22 @@ def load_teacher(
                     "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint."
                 )
     length = window_length(tokenizer, config, max_seq_length)
-    return Teacher(model, tokenizer, mapping, length, list(student_tags) if iob2_to_iobes else [])
+    return Teacher(model, tokenizer, matched, length)
+
+
+def find_scheme(teacher: Teacher, sentences: Sequence[Sequence[str]]) -> Teacher:
+    """Return the teacher, read as IOB1 if its head has only B- and I- and begins mentions with I- in the sentences."""
+    letters = {tag[0] for tag in teacher.labels.head if "-" in tag}
+    if letters != {"B", "I"}:
+        return teacher
+    logits = predict_words(teacher.model, teacher.tokenizer, sentences, teacher.max_length)
+    if not begins_with_inside(logits, teacher.labels.head):
+        return teacher
+    logger.warning(
+        f"{teacher.model.config._name_or_path}: begins mentions with I- in the development data, so that its labels "
+        "are read as IOB1. (--teacher_scheme IOB2 decides otherwise.)"
+    )
+    return replace(teacher, labels=match_labels(teacher.labels.head, teacher.labels.tags, True))
 
 
 def estimate_seconds(teacher: Teacher, dataset: Dataset, bf16: bool) -> float:

@@ -18,10 +18,11 @@ from ..arguments import DistillationArguments
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import score
 from ..publishing.hub import create_repository, publish, publish_checkpoint
-from ..runtime.tags import UserError, model_tags
+from ..runtime.schemes import model_tags
+from ..runtime.tags import UserError
 from ..students.projection import ProjectedStudent
 from ..students.save import save_pipeline
-from ..teachers.teacher import Teacher, map_logits
+from ..teachers.teacher import Teacher
 from . import losses
 from .batching import DistillationCollator, EpochSampler, gather_words
 
@@ -84,8 +85,6 @@ class DistillationTrainer(Trainer):
     ):
         check_processes(args)
         args = args.with_student_defaults(model.config.model_type)
-        if teacher is not None and teacher.iobes_tags:
-            raise UserError("An IOB2 teacher can train an IOBES student only with stored logits: use attach_signals.")
         self.teacher = teacher
         self.tags = model_tags(model.config)
         # Weights of the optional loss terms.
@@ -254,14 +253,17 @@ class DistillationTrainer(Trainer):
             )
 
     def _teacher_word_logits(self, teacher_outputs, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The live teacher's word logits, by the student's labels: [batch, words, labels]."""
+        """The live teacher's word logits, by the student's labels: [batch, words, labels].
+
+        Where a head needs a word's neighbours (`LabelMap`), those outside of the window count as O.
+        """
         assert self.teacher is not None  # it gave `teacher_outputs`
         logits = teacher_outputs.logits.float()
         if self.collator.shared:
             words = gather_words(logits, inputs["word_positions"])
         else:
             words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
-        return map_logits(words, self.teacher.mapping)
+        return self.teacher.labels(words, inputs["word_mask"])
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log."""

@@ -7,15 +7,13 @@ from pathlib import Path
 import datasets
 import torch
 from accelerate import PartialState
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from ..arguments import DistillationArguments, ModelArguments, RunArguments
 from ..data.corpora import Corpora
-from ..data.statistics import describe
+from ..data.statistics import describe, known_types
 from ..publishing.onnx_export import check_onnx_installed
-from ..runtime.tags import UserError, detect_scheme, entity_types, model_tags
-from ..teachers.loading import explain_loading_errors, resolve_model
+from ..runtime.tags import UserError
 from ..training.trainer import check_processes
 
 
@@ -31,10 +29,7 @@ def prepare_arguments(arguments: RunArguments) -> RunArguments:
         name = "-".join(filter(None, [model.model_name, args.comment]))
         args = dataclasses.replace(args, output_dir=str(Path("outputs") / name))
     _check(model, args)
-    if data.tag_scheme is None:
-        live = args.intermediate_losses and not args.do_train_teacher
-        data = dataclasses.replace(data, tag_scheme=_teacher_scheme(model) if live else "IOBES")
-    return arguments._replace(data=data, training=args)
+    return arguments._replace(training=args)
 
 
 def _check(model: ModelArguments, args: DistillationArguments) -> None:
@@ -61,15 +56,21 @@ def _check(model: ModelArguments, args: DistillationArguments) -> None:
         check_onnx_installed()
 
 
-def _teacher_scheme(args: ModelArguments) -> str:
-    """The tag scheme for a student whose teacher runs at each step: IOB2 if a teacher's labels are, else IOBES."""
-    named = [args.teacher_labels] if args.teacher_labels else []
-    if not named and not args.teacher_checkpoint:
-        for name in args.teacher_model_name_or_path:
-            with explain_loading_errors(name):
-                config = AutoConfig.from_pretrained(resolve_model(name), trust_remote_code=args.trust_remote_code)
-            named.append(model_tags(config) or [])
-    return "IOB2" if any(entity_types(tags) and detect_scheme(tags) == "IOB2" for tags in named) else "IOBES"
+def check_metric(args: DistillationArguments, corpora: Corpora) -> None:
+    """Check that the development data gives a value for `--metric_for_best_model`.
+
+    Raises:
+        UserError: it is no score, or that of an entity type without mentions in the development data.
+    """
+    types = known_types(corpora.eval)
+    scores = ["loss", "precision", "recall", "f1", "f1_argmax", "token_f1"]
+    scores += [f"{entity}_{name}" for entity in types for name in ("precision", "recall", "f1")]
+    metric = (args.metric_for_best_model or "loss").removeprefix("eval_")
+    if args.do_train and args.eval_strategy != "no" and metric not in scores:
+        raise UserError(
+            f"--metric_for_best_model {metric} is not measured on the development data, which has mentions of "
+            f"{', '.join(types)}. Measured are {', '.join(scores)}."
+        )
 
 
 def baseline_arguments(arguments: RunArguments) -> RunArguments:

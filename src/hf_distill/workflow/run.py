@@ -3,7 +3,7 @@
 from ..arguments import RunArguments
 from ..data.corpora import load_corpora, write_augmented
 from ..evaluation.scores import Results
-from .preparation import baseline_arguments, prepare_arguments, print_main, set_up_process, summary
+from .preparation import baseline_arguments, check_metric, prepare_arguments, print_main, set_up_process, summary
 from .results import evaluate_student, evaluate_teachers, finish, log_results, save_results, training_figures
 from .stages import (
     build,
@@ -26,9 +26,10 @@ def run(arguments: RunArguments) -> None:
     set_up_process(arguments.training)
     arguments = prepare_arguments(arguments)
     corpora = load_corpora(arguments.data, arguments.training.seed)
+    check_metric(arguments.training, corpora)
     arguments = reserve_repository(arguments)
     args = arguments.training
-    encoder, teachers = load_models(arguments, corpora.tags)
+    encoder, teachers = load_models(arguments, corpora)
     if args.do_train or encoder is None:
         tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers)
     write_augmented(arguments.data.save_augmented, corpora)

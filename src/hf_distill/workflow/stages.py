@@ -24,10 +24,11 @@ from ..arguments import DistillationArguments, ModelArguments, RunArguments
 from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import describe_job, reserve_output_dir
+from ..data.tag_format import corpus_format
 from ..evaluation.scores import RESULTS_NAME
 from ..files import last_whole_checkpoint, write_json
 from ..publishing.hub import create_repository
-from ..runtime.tags import UserError
+from ..runtime.tags import OUTSIDE, UserError
 from ..runtime.words import WORDS_THAT_FIT, choose_pattern
 from ..students.build import build_student, check_parts, label_config
 from ..students.save import save_model
@@ -35,10 +36,12 @@ from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer
 from ..teachers.loading import explain_loading_errors, load_tokenizer, model_digest, resolve_model, same_tokenizer
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
-from ..teachers.teacher import Teacher, estimate_seconds, load_teacher
+from ..teachers.teacher import Teacher, estimate_seconds, find_scheme, load_teacher
 from ..training.trainer import DistillationTrainer
 
 logger = logging.get_logger(__name__)
+
+TRIED_SENTENCES = 256  # of the development data, to find out a teacher's scheme
 
 
 @dataclass
@@ -58,7 +61,7 @@ def reserve_repository(arguments: RunArguments) -> RunArguments:
     return arguments._replace(training=args)
 
 
-def load_models(arguments: RunArguments, tags: Sequence[str]) -> tuple[Encoder | None, list[Teacher]]:
+def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | None, list[Teacher]]:
     """Load the encoder that the run fine-tunes into a teacher, or else the teachers; neither where it needs none.
 
     Raises:
@@ -67,33 +70,39 @@ def load_models(arguments: RunArguments, tags: Sequence[str]) -> tuple[Encoder |
     model, args = arguments.model, arguments.training
     encoder, teachers = None, []
     if args.do_train_teacher:
-        encoder = _load_encoder(model, tags, args.seed)
+        encoder = _load_encoder(model, corpora.tags, args.seed)
         check_parts(model, encoder.model.config)
     elif args.distillation or model.embedding_type != "train" or model.student_layers:
-        teachers = _load_teachers(arguments, tags)
+        teachers = _load_teachers(arguments, corpora)
         check_parts(model, teachers[0].model.config)
-        for teacher in teachers:
-            teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
     return encoder, teachers
 
 
-def _load_teachers(arguments: RunArguments, tags: Sequence[str]) -> list[Teacher]:
+def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
+    """Load the teachers, on the run's device; heads with only B- and I- are tried on the development data."""
     model = arguments.model
     if not model.teacher_model_name_or_path:
         raise UserError(
             "Distillation needs a teacher: --teacher_model_name_or_path, or --distillation 0 to do without."
         )
-    return [
+    teachers = [
         load_teacher(
             name,
-            tags,
+            corpora.tags,
             checkpoint=model.teacher_checkpoint,
             labels=model.teacher_labels,
             max_seq_length=arguments.data.max_seq_length,
             trust_remote_code=model.trust_remote_code,
+            tag_format=dataclasses.replace(corpus_format(arguments.data), scheme=model.teacher_scheme),
         )
         for name in model.teacher_model_name_or_path
     ]
+    for teacher in teachers:
+        teacher.model.to(arguments.training.device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    if model.teacher_scheme:
+        return teachers
+    with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
+    return [find_scheme(teacher, with_mentions.take(TRIED_SENTENCES)["tokens"][:]) for teacher in teachers]
 
 
 def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
@@ -227,12 +236,6 @@ def make_stores(
     labelled = corpora.evaluated()
     if args.do_train and not args.intermediate_losses:
         labelled["train"] = corpora.training_text()
-    elif args.do_train and any(teacher.iobes_tags for teacher in teachers):
-        raise UserError(
-            "Losses between hidden states run the teacher at every step, where an IOB2 teacher teaches IOB2 students "
-            "only: use --tag_scheme IOB2, or set --embedding_loss_weight, --hidden_loss_weight and "
-            "--attention_loss_weight to 0."
-        )
     elif args.do_train and len(teachers) > 1:
         raise UserError(
             "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "

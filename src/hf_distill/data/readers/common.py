@@ -5,22 +5,25 @@ Readers neither repair nor skip invalid input. They raise a `UserError` that sta
 
 import gzip
 import hashlib
-import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from accelerate import PartialState
 from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
+from transformers.utils import logging
 
-from ...runtime.tags import PREFIXES, UserError, convert_tags, find_invalid, normalise_tag
+from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
+from ..tag_format import TagFormat
+
+logger = logging.get_logger(__name__)
 
 SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
 
 # Part of the fingerprint of cached datasets: increase it when the same file would be read differently.
-READER = 1
-
-TAG = re.compile(r"O|[BIES]-\S+")
+READER = 2
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
@@ -76,42 +79,106 @@ def cached_dataset(generator, features: Features, **kwargs) -> Dataset:
         raise
 
 
-def finish_sentence(
-    tokens: list[str], tags: list[str], places: Sequence[str], source: str, target: str, known: Sequence[str] | None
-) -> dict[str, list[str]]:
-    """Validate a sentence's tags and convert them to the target scheme.
+class TagReader(NamedTuple):
+    """What a corpus needs to read its tags.
+
+    Attributes:
+        scheme: the scheme of the corpus, one of `SCHEMES`.
+        tags: the tag of each label: `O`, or B-, I-, E- or S- and the entity type.
+        target: the scheme to convert to, IOB2 or IOBES.
+        known: entity types that may occur; None for any.
+    """
+
+    scheme: str
+    tags: dict[str, str]
+    target: str
+    known: Sequence[str] | None
+
+    def read(self, tokens: list[str], labels: Sequence[str], places: Sequence[str]) -> dict[str, list[str]]:
+        """Validate a sentence's labels and convert them to the target scheme.
+
+        Args:
+            tokens: the sentence's tokens.
+            labels: their labels, as they stand in the corpus.
+            places: the position (`PATH:LINE`) of each token, for error messages.
+
+        Returns:
+            The row: `tokens` and `tags`.
+
+        Raises:
+            UserError: an entity type is unknown, or the sequence is invalid.
+        """
+        tags = [self.tags[label] for label in labels]
+        for index, tag in enumerate(tags):
+            if self.known is not None and tag != OUTSIDE and tag[2:] not in self.known:
+                raise UserError(
+                    f"{places[index]}: the label {labels[index]!r} does not occur in the training data, which has "
+                    f"{', '.join(self.known) or 'no mention at all'}: {tokens[index]}\t{labels[index]}. "
+                    "Train on data with this label, remove it here, or give it another name with --rename_types."
+                )
+        source = self.scheme
+        if source not in ("IOB2", *_IOBES):
+            tags = _begin_mentions(tags)
+            source = "IOB2"
+        error = find_invalid(tags, "IOBES" if source in _IOBES else "IOB2")
+        if error:
+            index, message = error
+            raise UserError(
+                f"{places[index]}: {message}: {tokens[index]}\t{labels[index]}. The tags are read as {self.scheme}; "
+                "correct the tag or the sentence boundary, or name their scheme with --input_scheme."
+            )
+        return {"tokens": tokens, "tags": convert_tags(tags, self.target)}
+
+
+def tag_reader(
+    sentences: Iterable[tuple[Sequence[str], Sequence[str]]],
+    name: str,
+    tag_format: TagFormat,
+    target: str,
+    known: Sequence[str] | None,
+) -> TagReader:
+    """Find out how the tags of a corpus are written.
 
     Args:
-        tokens: the sentence's tokens.
-        tags: their tags, in the source scheme.
-        places: the position (`PATH:LINE`) of each token, for error messages.
-        source: the scheme of `tags`.
-        target: the scheme of the result.
+        sentences: the labels of each sentence, and their positions (`PATH:LINE`).
+        name: the name of the corpus, for a warning.
+        tag_format: what is known of the tags.
+        target: the scheme to convert to, IOB2 or IOBES.
         known: entity types that may occur; None for any.
 
-    Returns:
-        The row: `tokens` and `tags`.
-
     Raises:
-        UserError: a tag is unknown, or the tag sequence is invalid.
+        UserError: a tag is of no scheme, or of another than the rest.
     """
-    normalised = [normalise_tag(tag) for tag in tags]
-    for index, tag in enumerate(normalised):
-        if tag != "O" and tag[0] not in PREFIXES[source]:
-            raise UserError(
-                f"{places[index]}: unknown tag {tags[index]!r} in {source} data: {tokens[index]}\t{tags[index]}"
-            )
-        if known is not None and tag != "O" and tag[2:] not in known:
-            raise UserError(
-                f"{places[index]}: the label {tags[index]!r} does not occur in the training data, which has "
-                f"{', '.join(known) or 'no mention at all'}: {tokens[index]}\t{tags[index]}. "
-                "Train on data with this label, or remove it here."
-            )
-    error = find_invalid(normalised, source)
-    if error:
-        index, message = error
-        raise UserError(
-            f"{places[index]}: {message}: {tokens[index]}\t{tags[index]}. The file's tags are read as {source}; "
-            "correct the tag or the sentence boundary."
+    pairs: dict[tuple[str, str], str] = {}  # the place where a label first follows another
+    for labels, places in sentences:
+        for previous, label, place in zip([OUTSIDE, *labels], labels, places, strict=False):
+            pairs.setdefault((previous, label), place)
+    first: dict[str, str] = {OUTSIDE: ""}
+    for (_, label), place in pairs.items():
+        first.setdefault(label, f"{place}: ")
+    scheme, tags = tag_format.read(first)
+    if scheme == "IOB2" and not tag_format.scheme and _is_iob1((tags[one], tags[other]) for one, other in pairs):
+        scheme = "IOB1"
+    if scheme in ("IO", "flat") and PartialState().is_main_process:
+        logger.warning(
+            f"{name}: the tags ({scheme}) do not say where a mention begins: neighbouring words of the same entity "
+            "type are read as one mention."
         )
-    return {"tokens": tokens, "tags": convert_tags(normalised, target)}
+    return TagReader(scheme, tags, target, known)
+
+
+_IOBES = ("IOBES", "BILOU", "BMEWO", "BMES")
+
+
+def _begin_mentions(tags: Sequence[str]) -> list[str]:
+    """Give each mention of a sequence in IOB1 or IO a B- tag."""
+    return [
+        f"B-{tag[2:]}" if tag[0] == "I" and previous[2:] != tag[2:] else tag
+        for previous, tag in zip([OUTSIDE, *tags], tags, strict=False)
+    ]
+
+
+def _is_iob1(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether mentions begin with I-, and B- only stands between neighbours of one entity type."""
+    begins = {tag[0] for previous, tag in pairs if tag != OUTSIDE and previous[2:] != tag[2:]}
+    return begins == {"I"}

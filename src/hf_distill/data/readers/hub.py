@@ -1,13 +1,14 @@
 """Reader for datasets of the Hub, or of a local folder, with a token column and a tag column."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from datasets import ClassLabel, Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
-from ...runtime.tags import UserError, detect_scheme
+from ...runtime.tags import UserError
 from ..statistics import known_types
-from .common import SENTENCES, TAG, cached_dataset, finish_sentence
+from ..tag_format import TagFormat
+from .common import SENTENCES, TagReader, cached_dataset, tag_reader
 
 
 def load_hub_splits(
@@ -16,6 +17,7 @@ def load_hub_splits(
     token_column: str,
     tag_column: str,
     tag_scheme: str,
+    tag_format: TagFormat | None = None,
 ) -> dict[str, Dataset]:
     """Load the splits train, validation and, if it exists, test of a dataset with token and tag columns.
 
@@ -23,8 +25,9 @@ def load_hub_splits(
         name: Hub id or folder.
         config_name: the dataset's configuration, if it has several.
         token_column: column of token lists.
-        tag_column: column of tag lists (text or ClassLabel), in IOB2 or IOBES.
+        tag_column: column of tag lists (text or ClassLabel).
         tag_scheme: the scheme, IOB2 or IOBES, of the returned tags.
+        tag_format: how the column's tags are written; None: their scheme is detected, names stay as they are.
 
     Raises:
         UserError: a split or column is missing, or a row is invalid (`NAME/SPLIT:ROW:`).
@@ -51,38 +54,34 @@ def load_hub_splits(
         if names is None and getattr(getattr(feature, "feature", None), "dtype", None) != "string":
             raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, not text or ClassLabel.")
         known = None if split == "train" else known_types(splits["train"])
-        splits[split] = cached_dataset(
-            _read_rows,
-            SENTENCES,
-            rows=dataset.select_columns([token_column, tag_column]),
-            columns=(token_column, tag_column),
-            names=names,
-            place=f"{name}/{split}",
-            target=tag_scheme,
-            known=known,
-        )
+        columns = {token_column: "tokens", tag_column: "tags"}
+        rows = dataset.select_columns(list(columns)).rename_columns(columns)
+        place = f"{name}/{split}"
+        labels = ((tags, places) for _, tags, places in _sentences(rows, names, place))
+        reader = tag_reader(labels, place, tag_format or TagFormat(), tag_scheme, known)
+        splits[split] = cached_dataset(_read_rows, SENTENCES, rows=rows, names=names, place=place, reader=reader)
     return splits
 
 
-def _read_rows(
-    rows: Dataset, columns: tuple[str, str], names: list[str] | None, place: str, target: str, known: list[str] | None
-) -> Iterator[dict[str, list[str]]]:
-    def tags_of(row: Mapping) -> list[str]:
-        tags = row[columns[1]] or []
-        # -1 marks a hidden ClassLabel.
-        return [names[tag] if tag >= 0 else "" for tag in tags] if names else list(tags)
-
-    source = detect_scheme(names or (tag for row in rows for tag in row[columns[1]] or []))
+def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """Yield the tokens, tags and positions (`NAME/SPLIT:ROW`) of each row."""
     for number, row in enumerate(rows, 1):
-        tokens, tags = list(row[columns[0]] or []), tags_of(row)
+        tokens, tags = list(row["tokens"] or []), list(row["tags"] or [])
+        if names:
+            tags = [names[tag] if tag >= 0 else "" for tag in tags]  # -1 marks a hidden ClassLabel
         here = f"{place}:{number}"
         if len(tokens) != len(tags):
             raise UserError(f"{here}: {len(tokens)} tokens but {len(tags)} tags.")
         for token, tag in zip(tokens, tags, strict=True):
             if not token.strip(" ") or any(mark in token for mark in "\0\t\r\n"):
                 raise UserError(f"{here}: a token that is empty, or has a tab, line end or NUL: {token!r}.")
-            if not tag or not TAG.fullmatch(tag):
-                raise UserError(f"{here}: unknown tag: {token!r} {tag!r}.")
+            if not tag:
+                raise UserError(f"{here}: the token {token!r} has no tag.")
         if not tokens:
             raise UserError(f"{here}: the row has no token.")
-        yield finish_sentence(tokens, tags, [here] * len(tokens), source, target, known)
+        yield tokens, tags, [here] * len(tokens)
+
+
+def _read_rows(rows: Dataset, names: list[str] | None, place: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
+    for tokens, tags, places in _sentences(rows, names, place):
+        yield reader.read(tokens, tags, places)

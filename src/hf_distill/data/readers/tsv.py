@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from datasets import Dataset
 
-from ...runtime.tags import UserError, detect_scheme
-from .common import SENTENCES, TAG, cached_dataset, check_file, content_digest, finish_sentence, numbered_lines
+from ...runtime.tags import UserError
+from ..tag_format import TagFormat
+from .common import SENTENCES, TagReader, cached_dataset, check_file, content_digest, numbered_lines, tag_reader
 
 
-def _read_tsv(path: str, digest: str, target: str, known: Sequence[str] | None) -> Iterator[dict[str, list[str]]]:
-    """Yield the sentences of a TSV file. `digest` is unused: it makes the cache key depend on the file's content."""
-    source = detect_scheme(line.partition("\t")[2] for _, line in numbered_lines(path))
+def _sentences(path: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """Yield the tokens, tags and positions (`PATH:LINE`) of each sentence."""
     tokens: list[str] = []
     tags: list[str] = []
     places: list[str] = []
@@ -18,7 +18,7 @@ def _read_tsv(path: str, digest: str, target: str, known: Sequence[str] | None) 
     for number, line in numbered_lines(path):
         if not line.strip(" "):
             if tokens:
-                yield finish_sentence(tokens, tags, places, source, target, known)
+                yield tokens, tags, places
             tokens, tags, places = [], [], []
             continue
         empty = False
@@ -32,27 +32,31 @@ def _read_tsv(path: str, digest: str, target: str, known: Sequence[str] | None) 
         token, tag = columns
         if not token.strip(" ") or not tag.strip(" "):
             raise UserError(f"{place}: the {'tag' if token.strip(' ') else 'token'} is empty: {line!r}. Fill it in.")
-        if not TAG.fullmatch(tag):
-            raise UserError(
-                f"{place}: unknown tag {tag!r}: {line!r}. Tags are O, or B-, I- (IOB2, IOBES), E- or S- (IOBES) and an "
-                "entity type."
-            )
         tokens.append(token)
         tags.append(tag)
         places.append(place)
     if tokens:
-        yield finish_sentence(tokens, tags, places, source, target, known)
+        yield tokens, tags, places
     if empty:
         raise UserError(f"{path}:1: the file has no sentence. Give a file with a token and its tag per line.")
 
 
-def load_tsv(path: str, tag_scheme: str, known_types: Sequence[str] | None = None) -> Dataset:
-    """Load a TSV corpus (.gz too). Its tag scheme, IOB2 or IOBES, is detected.
+def _read_tsv(path: str, digest: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
+    """Yield the rows of a TSV file. `digest` is unused: it makes the cache key depend on the file's content."""
+    for tokens, tags, places in _sentences(path):
+        yield reader.read(tokens, tags, places)
+
+
+def load_tsv(
+    path: str, tag_scheme: str, known_types: Sequence[str] | None = None, tag_format: TagFormat | None = None
+) -> Dataset:
+    """Load a TSV corpus (.gz too).
 
     Args:
         path: the file.
         tag_scheme: the scheme, IOB2 or IOBES, of the returned tags.
         known_types: entity types that may occur; None for any.
+        tag_format: how the file's tags are written; None: their scheme is detected, names stay as they are.
 
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
@@ -62,6 +66,6 @@ def load_tsv(path: str, tag_scheme: str, known_types: Sequence[str] | None = Non
         ['tokens', 'tags']
     """
     check_file(path)
-    return cached_dataset(
-        _read_tsv, SENTENCES, path=path, digest=content_digest(path), target=tag_scheme, known=known_types
-    )
+    labels = ((tags, places) for _, tags, places in _sentences(path))
+    reader = tag_reader(labels, path, tag_format or TagFormat(), tag_scheme, known_types)
+    return cached_dataset(_read_tsv, SENTENCES, path=path, digest=content_digest(path), reader=reader)
