@@ -40,7 +40,7 @@ from hf_distill import (
     load_teacher,
 )
 from hf_distill.files import format_table
-from hf_distill.runtime.tags import model_tags
+from hf_distill.runtime.schemes import model_tags
 from hf_distill.teachers.loading import load_tokenizer
 
 SENTENCES = 600

@@ -23,7 +23,8 @@ from hf_distill.files import format_table
 from hf_distill.publishing.onnx_export import instruction_set, write_onnx
 from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
-from hf_distill.runtime.tags import convert_tags, detect_scheme, model_tags
+from hf_distill.runtime.schemes import model_tags
+from hf_distill.runtime.tags import convert_tags, detect_scheme
 from hf_distill.runtime.windows import window_length
 from hf_distill.teachers.loading import load_tokenizer
 

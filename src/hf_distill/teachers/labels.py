@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..data.tag_format import TagFormat, differing_in_case
 from ..runtime.schemes import head_tags, model_tags
-from ..runtime.tags import OUTSIDE, UserError, entity_types
+from ..runtime.tags import OUTSIDE, UserError, constrained_decode, entity_types
 
 # Labels, in order, of the teacher of the *BioBERT Distillation* script, whose configuration has no label names.
 SCRIPT_TEACHER_LABELS = ("PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")
-LEAST = 1e-6  # least probability of what no class stands for, and of what the neighbours of a word decide
+LEAST = 1e-3  # least probability of what no class stands for, and of what the neighbours of a word decide
 # What a head without the tag on the left says in its place.
 _IN_PLACE_OF = {"S": "B", "E": "I"}
 
@@ -50,15 +50,17 @@ class LabelMap:
 
     A head with tags of IOBES gives each student label the classes of the same name. A head that has only B- and I-
     (IOB2, IOB1) or only I- (IO, bare entity types) does not say where a mention ends, or even begins: the words beside
-    it do. Taking the tags of neighbouring words for independent, with X for an entity type:
+    it do, by the tags that the head decides on for them (the best valid sequence; word by word in IOB1 and IO, where
+    all are valid). With X for an entity type:
 
-    - a mention goes on at the next word with the probability that this has I-X, else it ends;
-    - in IOB2, a word with B-X begins a mention, and one with I-X continues it;
-    - in IOB1 and IO, a word with I-X continues a mention with the probability that the word before has B-X or I-X, else
-      it begins one.
+    - in IOB2, B-X begins a mention and I-X continues it; in IOB1 and IO, I-X also begins one, unless the word before is
+      of a mention of X;
+    - the mention goes on if the next word has I-X, else it ends.
 
-    Of classes of entity types that the student does not have, the probability is left out; but where such a class is
-    the most probable one, it counts as O.
+    So the student's best valid sequence is the head's.
+
+    Where the head finds a mention of an entity type that the student does not have, the probability of such types
+    counts as O; elsewhere it is left out.
 
     Attributes:
         head: the tag of each of the head's classes.
@@ -90,14 +92,16 @@ class LabelMap:
         """
         empty = logits.logsumexp(-1) + math.log(LEAST)
         merged = [logits[..., classes].logsumexp(-1) if classes else empty for classes in self.classes]
+        if not self.foreign and not self.neighbours:
+            return torch.stack(merged, -1)
+        decided = self._decide(logits, mask)
         if self.foreign:
             outside = self.tags.index(OUTSIDE)
-            mass = logits[..., self.foreign].logsumexp(-1)
-            own = [index for classes in self.classes for index in classes]
-            most = logits[..., self.foreign].amax(-1) > logits[..., own].amax(-1)
-            merged[outside] = torch.where(most, torch.logaddexp(merged[outside], mass), merged[outside])
+            more = torch.logaddexp(merged[outside], logits[..., self.foreign].logsumexp(-1))
+            elsewhere = torch.isin(decided, torch.tensor(self.foreign, device=logits.device))
+            merged[outside] = torch.where(elsewhere, more, merged[outside])
         labels = torch.stack(merged, -1)
-        return self._split(labels, mask) if self.neighbours else labels
+        return self._split(labels, decided) if self.neighbours else labels
 
     def convert(self, sentences: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Convert the logits of each sentence, [words, classes], as a call does."""
@@ -108,24 +112,40 @@ class LabelMap:
         converted = self(logits, mask).numpy()
         return [scores[: len(own)] for scores, own in zip(converted, sentences, strict=True)]
 
-    def _split(self, logits: Tensor, mask: Tensor | None) -> Tensor:
+    def _decide(self, logits: Tensor, mask: Tensor | None) -> Tensor:
+        """The head's class for each word, [..., words], decoded in its own scheme; O for words that are not real."""
+        words = logits.shape[-2]
+        scores = logits.cpu().numpy().reshape(-1, words, len(self.head))
+        lengths = [words] * len(scores) if mask is None else mask.sum(-1).flatten().tolist()
+        sentences = [own[:length] for own, length in zip(scores, lengths, strict=True)]
+        if self.neighbours == "IOB1":
+            no_tag = np.array([tag != OUTSIDE and "-" not in tag for tag in self.head])
+            decoded = [np.where(no_tag, -np.inf, own).argmax(-1).tolist() for own in sentences]
+        else:
+            decoded = constrained_decode(sentences, self.head)
+        padding = [self.head.index(OUTSIDE)] * words
+        decided = torch.tensor([(labels + padding)[:words] for labels in decoded], dtype=torch.long)
+        return decided.view(logits.shape[:-1]).to(logits.device)
+
+    def _split(self, logits: Tensor, decided: Tensor) -> Tensor:
         """Log-probabilities of labels that the neighbours decide; `logits` gives S- the logit of B-, E- that of I-."""
         ids = {tag: index for index, tag in enumerate(self.tags)}
         distinct = [index for tag, index in ids.items() if tag[0] not in _IN_PLACE_OF]
         log_p = logits - logits[..., distinct].logsumexp(-1, keepdim=True)
         split = log_p.clone()
+
+        def decided_for(tags: Sequence[str]) -> Tensor:
+            return torch.tensor([tag in tags for tag in self.head], device=logits.device)[decided]
+
         for entity in entity_types(self.tags):
-            begin, inside = (log_p[..., ids[f"{letter}-{entity}"]] for letter in "BI")
-            within, goes_on = torch.logaddexp(begin, inside).exp(), inside.exp()
-            if mask is not None:
-                within, goes_on = within * mask, goes_on * mask
-            # Probabilities that the word before is in a mention of this type, and that the next one continues one.
-            before = torch.nn.functional.pad(within[..., :-1], (1, 0)).clamp(LEAST, 1 - LEAST)
-            after = torch.nn.functional.pad(goes_on[..., 1:], (0, 1)).clamp(LEAST, 1 - LEAST)
-            begins, continues = begin, inside
+            begins, continues = (log_p[..., ids[f"{letter}-{entity}"]] for letter in "BI")
             if self.neighbours == "IOB1":
-                begins = torch.logaddexp(begin, inside + (1 - before).log())
-                continues = inside + before.log()
+                before = decided_for([f"B-{entity}", f"I-{entity}"])
+                before = torch.nn.functional.pad(before[..., :-1], (1, 0)).float().clamp(LEAST, 1 - LEAST)
+                begins = torch.logaddexp(begins, continues + (1 - before).log())
+                continues = continues + before.log()
+            after = decided_for([f"I-{entity}"])
+            after = torch.nn.functional.pad(after[..., 1:], (0, 1)).float().clamp(LEAST, 1 - LEAST)
             if f"S-{entity}" in ids:
                 split[..., ids[f"B-{entity}"]] = begins + after.log()
                 split[..., ids[f"S-{entity}"]] = begins + (1 - after).log()
@@ -188,9 +208,6 @@ def match_labels(
             f"name: {rename}; or give the student's names for its labels, in the order of its head, with "
             "--teacher_labels."
         )
-    unmatched = [tag for tag, found in zip(student_tags, matched, strict=True) if not found]
-    if whole and unmatched:
-        raise UserError(f"The teacher has no label for {', '.join(unmatched)} ({lists})")
     foreign = tuple(
         index for index, tag in enumerate(teacher_tags) if "-" in tag and tag.partition("-")[2] not in types
     )

@@ -1,4 +1,7 @@
-"""Reader for TSV files: a token, a tab and a tag per line, an empty line after each sentence."""
+"""Reader for TSV files: a token, a tab and a tag per line, an empty line after each sentence.
+
+A line of blanks and tabs counts as empty: that of WNUT 2017's files has a tab.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,7 +19,7 @@ def _sentences(path: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
     places: list[str] = []
     empty = True
     for number, line in numbered_lines(path):
-        if not line.strip(" "):
+        if not line.strip(" \t"):
             if tokens:
                 yield tokens, tags, places
             tokens, tags, places = [], [], []
