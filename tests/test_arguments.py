@@ -3,7 +3,7 @@ import logging
 import pytest
 from tiny import DATA
 
-from hf_distill.arguments import DistillationArguments
+from hf_distill.arguments import DataArguments, DistillationArguments
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
 from hf_distill.workflow.preparation import prepare_arguments
@@ -112,3 +112,9 @@ def test_bf16_is_taken_where_it_is_quick(monkeypatch, amx):
     assert DistillationArguments(use_cpu=True).bf16 == amx
     assert DistillationArguments(use_cpu=True, bf16=True).bf16
     assert not DistillationArguments(use_cpu=True, bf16=False).bf16
+
+
+@pytest.mark.parametrize("pairs", [["GENE"], ["=GENE"], ["a= "], ["a=O"], ["a=b", "a=c"]])
+def test_pairs_of_entity_types(pairs):
+    with pytest.raises(ValueError, match="--rename_types"):
+        DataArguments("train.tsv", "val.tsv", rename_types=pairs)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .data.encoding import encode_dataset as encode_dataset
     from .data.readers.text import load_unlabeled as load_unlabeled
     from .data.readers.tsv import load_tsv as load_tsv
+    from .data.tag_format import TagFormat as TagFormat
     from .evaluation.metrics import EntityScores as EntityScores
     from .runtime.pipeline import MentionPipeline as MentionPipeline
     from .students.build import build_student as build_student
@@ -31,6 +32,7 @@ _MODULES = {
     "MentionPipeline": "runtime.pipeline",
     "ModelArguments": "arguments",
     "SignalStore": "teachers.signals",
+    "TagFormat": "data.tag_format",
     "Teacher": "teachers.teacher",
     "attach_signals": "teachers.signals",
     "augment": "data.augmentation",

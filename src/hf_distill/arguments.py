@@ -227,8 +227,12 @@ class DataArguments:
             "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
         )
         for pair in self.rename_types:
-            old, equals, new = pair.partition("=")
-            _check(bool(old and equals and new), f"--rename_types takes pairs OLD=NEW, not {pair!r}.")
+            old, _, new = pair.partition("=")
+            whole = old.strip() and new.strip() and new != "O"
+            _check(bool(whole), f"--rename_types takes pairs of entity types (without B-, I-), OLD=NEW, not {pair!r}.")
+        old_types = [pair.partition("=")[0] for pair in self.rename_types]
+        twice = sorted({old for old in old_types if old_types.count(old) > 1})
+        _check(not twice, f"--rename_types gives {', '.join(twice)} two names.")
         for name in ("augmentation_rounds", "transfer_sentences"):
             _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         _check(

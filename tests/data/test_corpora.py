@@ -85,3 +85,10 @@ def test_arguments_say_how_tags_are_written(tmp_path):
     assert (corpora.train["tags"][0], corpora.eval["tags"][0]) == (["B-GENE", "E-GENE"], ["S-GENE", "O"])
     with pytest.raises(UserError, match="val.tsv:1: unknown tag 'U' in IOB2"):
         load_corpora(DataArguments(**files, entity_type="GENE", input_scheme="IOB2"), seed=0)
+
+
+def test_a_type_whose_score_would_have_the_name_of_another(tmp_path):
+    files = write(tmp_path, "a\tS-token\n", "a\tS-token\n")
+    with pytest.raises(UserError, match="share its name with token F1: --rename_types token=OTHER"):
+        load_corpora(DataArguments(**files), seed=0)
+    assert load_corpora(DataArguments(**files, rename_types=["token=word"]), seed=0).tags[1] == "B-word"

@@ -26,7 +26,6 @@ def read(labels, **kwargs):
         ("U_LOC O B_LOC L_LOC", "BILOU", "S-LOC O B-LOC E-LOC"),
         ("LOC-B LOC-I O LOC-S LOC-E", "IOBES", "B-LOC I-LOC O S-LOC E-LOC"),
         ("B-creative-work I-creative-work O", "IOB2", "B-creative-work I-creative-work O"),
-        ("B-E I-E O", "IOB2", "B-E I-E O"),
         ("O", "IOB2", "O"),
     ],
 )
@@ -57,6 +56,27 @@ def test_a_tag_unlike_the_rest_is_named():
         read("B-LOC E-LOC O", scheme="IOB2")
     with pytest.raises(UserError, match="unknown tag 'LOC'"):
         read("LOC O", scheme="IOBES")
+
+
+def test_what_can_be_read_in_several_ways_has_to_be_said():
+    for labels in ("S-B S-I O", "B-E I-E O", "vitamin_B O", "type_I O"):
+        with pytest.raises(UserError, match="can be read in several ways.*--input_scheme"):
+            read(labels)
+    assert read("S-B S-I O", scheme="IOB2") == ("IOB2", {"S-B": "B-S", "S-I": "I-S", "O": "O"})
+    assert read("B-E I-E O", scheme="IOB2")[1]["B-E"] == "B-E"
+    assert read("vitamin_B O", scheme="flat")[1]["vitamin_B"] == "I-vitamin_B"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        "O|B-LOC |I-LOC ", "O | B-LOC", "o|b-loc|i-loc", "O|B:LOC|I:LOC", "O|B LOC", "O|B/LOC", "O|LOC:B",
+        "O|BLOC|ILOC", "O|B\u2013LOC", "OUT|LOC", "LOC", "0|B-LOC", "O|B-LOC|I_LOC", "O|B-LOC\u00a0", "O|B-",
+    ],
+)  # fmt: skip
+def test_slips_are_not_entity_types(labels):
+    with pytest.raises(UserError, match="unknown tag"):
+        read_labels(dict.fromkeys(labels.split("|"), ""))
 
 
 def test_classes_that_are_no_tags():

@@ -56,7 +56,7 @@ def test_refusal_lists_the_labels_of_both():
     assert all(tag in str(refusal.value) for tag in (", ".join(teacher), ", ".join(IOB2_TAGS), "--teacher_labels"))
     with pytest.raises(UserError, match="--rename_types Gene=GENE"):
         match_labels(["O", "B-Gene", "I-Gene"], IOB2_TAGS)
-    with pytest.raises(UserError, match="no label for O"):
+    with pytest.raises(UserError, match="No label is O"):
         match_labels(["B-GENE", "I-GENE"], IOB2_TAGS)
 
 

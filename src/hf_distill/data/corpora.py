@@ -84,6 +84,11 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
             f"{args.path_to_val or args.dataset_name}: the development data has no mention, so that no F1 can be "
             "measured on it. Give development data with mentions of the training data's entity types."
         )
+    if "token" in types:
+        raise UserError(
+            f"{source}: the score of an entity type named token would share its name with token F1: --rename_types "
+            "token=OTHER."
+        )
     missing = sorted({new for _, new in corpus_format(args).renamed} - set(types))
     if missing:
         raise UserError(

@@ -30,8 +30,8 @@ class TagFormat:
         aliases: a table of `ENTITY_ALIASES`, applied to what is not renamed.
 
     Example:
-        >>> load_tsv("train.tsv", "IOBES", tag_format=TagFormat("BILOU", renamed=(("PROTEIN", "GENE"),))).column_names
-        ['tokens', 'tags']
+        >>> genes = TagFormat(renamed=(("GENE", "Gene"),))
+        >>> train = load_tsv("train.tsv", "IOBES", tag_format=genes)
     """
 
     scheme: str | None = None

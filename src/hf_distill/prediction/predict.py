@@ -30,7 +30,8 @@ from transformers.utils import cached_file, logging
 from ..arguments import PredictionArguments
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.schemes import model_tags
-from ..runtime.tags import UserError
+from ..runtime.tags import OUTSIDE, UserError
+from ..teachers.labels import match_labels
 from ..teachers.loading import explain_loading_errors, resolve_model
 from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
 
@@ -102,10 +103,12 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]
         config = AutoConfig.from_pretrained(name, trust_remote_code=args.trust_remote_code)
     try:
         tags = model_tags(config, args.scheme, args.entity_type)
+        if tags is not None:
+            match_labels(tags, [OUTSIDE])
     except UserError as error:
         raise UserError(f"{args.model}: {error}") from None
     if tags is None:
-        raise UserError(f"{args.model}: the labels of its head have no names (`id2label` in config.json).")
+        raise UserError(f"{args.model}: the labels of its head have no names: add them to config.json (`id2label`).")
     candidates = [args.runtime] if args.runtime != "auto" else ["pytorch"] if device != "cpu" else list(NAMES)
     if args.runtime in ONNX_FILES and not find_spec("onnxruntime"):
         raise UserError(f"--runtime {args.runtime} needs ONNX Runtime: pip install onnxruntime")

@@ -28,8 +28,8 @@ PUBLISHED = """
 PUBLISHED_ARGUMENTS = frozenset(
     """
     path_to_train path_to_val path_to_test path_to_unlabeled dataset_name dataset_config_name token_column tag_column
-    lwtr_p mr_p sis_p mr_across_types teacher_model_name_or_path teacher_checkpoint do_train_baseline measure_time
-    export
+    input_scheme entity_type rename_types entity_aliases teacher_scheme lwtr_p mr_p sis_p mr_across_types
+    teacher_model_name_or_path teacher_checkpoint do_train_baseline measure_time export
     """.split()
 )
 
@@ -51,8 +51,9 @@ def write_run(path: str | Path, arguments: RunArguments) -> None:
             is_default = value in (default, computed.get(field.name))
             published = field.name in PUBLISHED_ARGUMENTS or field.name not in MAY_CHANGE_ON_RESUME
             if field.init and published and not is_default:
-                values = [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
-                run[field.name] = values
+                if field.name not in ("entity_type", "rename_types"):  # names of entity types may look like paths
+                    value = [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
+                run[field.name] = value
     head = "# Local models and files are given by name only: pass their paths as flags to run this again.\n"
     write_text(path, head + yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
 

@@ -20,12 +20,16 @@ SCHEMES = {
     "IO": {"I": "I"},
     "flat": {},
 }
-_LETTERS = "BIESLUMW"
-_PREFIXED = re.compile(rf"(?P<letter>[{_LETTERS}])[-_](?P<type>\S(.*\S)?)")
-_SUFFIXED = re.compile(rf"(?P<type>\S(.*\S)?)[-_](?P<letter>[{_LETTERS}])")
-_BARE = re.compile(rf"(?P<letter>[{_LETTERS}])(?P<type>)")
-# Labels that look more like a slip than like an entity type.
-_ODD = re.compile(r".[-_]?|[a-z][-_].*|.*[-_][a-z]?")
+_LETTERS = "[BIESLUMW]"
+_TYPE = r"(?P<type>\w(.*\S)?)"
+_FORMS = [
+    *(re.compile(f"(?P<letter>{_LETTERS}){separator}{_TYPE}") for separator in "-_"),
+    *(re.compile(f"{_TYPE}{separator}(?P<letter>{_LETTERS})") for separator in "-_"),
+    re.compile(f"(?P<letter>{_LETTERS})(?P<type>)"),
+]
+_SUFFIXED, _BARE = _FORMS[2:4], _FORMS[4]
+# Names that look more like a slip of a tag than like an entity type.
+_SLIP = re.compile(r".|[biesluwmo]\W.*|.*\W[biesluwm]|[a-z]_.*|.*_[a-z]", re.IGNORECASE)
 # Classes of a head that are no tags of words.
 _SPECIAL = re.compile(r"PAD|START|END|STOP|UNK|CLS|SEP|X|\[.+\]|<.+>", re.IGNORECASE)
 
@@ -53,34 +57,66 @@ def read_labels(
         ('BILOU', {'O': 'O', 'U-LOC': 'S-LOC', 'B-LOC': 'B-LOC', 'L-LOC': 'E-LOC'})
     """
     names = [label for label in labels if label != OUTSIDE]
-    counts = {form: sum(bool(form.fullmatch(name)) for name in names) for form in (_PREFIXED, _SUFFIXED, _BARE)}
-    form = max(counts, key=lambda each: counts[each])  # how most names are written
-    flat = scheme == "flat" or (scheme is None and not counts[form])
-    odd = [name for name in names if (_ODD.fullmatch(name) if flat else not form.fullmatch(name))]
-    if odd and scheme != "flat":
+    if not names:
+        return scheme or "IOB2", dict.fromkeys(labels, OUTSIDE)
+    if scheme == "flat":
+        return "flat", {name: name if name == OUTSIDE else f"I-{name}" for name in labels}
+    readings = []
+    for form in _FORMS:
+        matches = [form.fullmatch(name) for name in names]
+        parts = [(match["letter"], match["type"] or entity_type) for match in matches if match]
+        letters = {letter for letter, _ in parts}
+        fitting = [each for each in ([scheme] if scheme else ["IO", *SCHEMES]) if letters <= set(SCHEMES[each])]
+        if len(parts) == len(names) and fitting:
+            meaning = SCHEMES[fitting[0]]
+            read = [f"{meaning[letter]}-{entity}" for letter, entity in parts]
+            readings.append((form, fitting[0], letters, dict(zip(names, read, strict=True))))
+    where = labels[names[0]]
+    if not readings and scheme is None and _bare_types(labels, names):
+        return read_labels(labels, "flat")
+    if not readings:
+        raise _unknown(labels, names, scheme)
+    form, found, letters, tags = readings[0]
+    if scheme is None and (len(readings) > 1 or (form in _SUFFIXED and len(letters) == 1)):
         raise UserError(
-            f"{labels[odd[0]]}unknown tag {odd[0]!r}. A tag is O, or a letter of a tag scheme and an entity type, such "
-            "as B-GENE, in all of them in the same order. If the tags are bare entity types, say so: --input_scheme "
-            "flat (for a teacher's labels, --teacher_scheme flat)."
+            f"{where}the tag {names[0]!r} can be read in several ways: say which scheme it is of with --input_scheme "
+            "(--teacher_scheme for a teacher's labels), flat for bare entity types."
         )
-    if flat:
-        return ("flat" if names else "IOB2"), {name: name if name == OUTSIDE else f"I-{name}" for name in labels}
     if form is _BARE and not entity_type:
         raise UserError(
-            f"{labels[names[0]]}the tag {names[0]!r} names no entity type: give one with --entity_type, such as "
-            "--entity_type GENE."
+            f"{where}the tag {names[0]!r} names no entity type: give one with --entity_type, such as --entity_type "
+            "GENE."
         )
-    matches = {name: match for name in names if (match := form.fullmatch(name))}
-    parts = {name: (match["letter"], match["type"] or entity_type) for name, match in matches.items()}
-    used = {letter for letter, _ in parts.values()}
-    candidates = [scheme] if scheme else ["IO", *SCHEMES]
-    found = next((each for each in candidates if used <= set(SCHEMES[each])), None)
-    if found is None:
-        best = scheme or max(SCHEMES, key=lambda each: len(used & set(SCHEMES[each])))
-        other = next(name for name in names if parts[name][0] not in SCHEMES[best])
-        raise UserError(f"{labels[other]}unknown tag {other!r} in {best}, which has {', '.join(SCHEMES[best])}.")
-    tags = {name: f"{SCHEMES[found][letter]}-{entity}" for name, (letter, entity) in parts.items()}
     return found, {name: tags.get(name, OUTSIDE) for name in labels}
+
+
+def _bare_types(labels: Mapping[str, str], names: Sequence[str]) -> bool:
+    """Whether the names are all bare entity types, and no slips."""
+    odd = any(_SLIP.fullmatch(name) or name != name.strip() for name in names)
+    tagged = any(form.fullmatch(name) for form in _FORMS for name in names)
+    pairs = any(name[0] == "B" and f"I{name[1:]}" in labels for name in names)
+    return OUTSIDE in labels and not (odd or tagged or pairs)
+
+
+def _unknown(labels: Mapping[str, str], names: Sequence[str], scheme: str | None) -> UserError:
+    """The error for the first name that is unlike the rest."""
+    form = max(_FORMS, key=lambda each: sum(bool(each.fullmatch(name)) for name in names))
+    matches = [form.fullmatch(name) for name in names]
+    used = {match["letter"] for match in matches if match}
+    best = scheme or max(SCHEMES, key=lambda each: len(used & set(SCHEMES[each])))
+    odd = next((name for name, match in zip(names, matches, strict=True) if not match), None)
+    if odd is None:
+        odd = next(
+            name for name, match in zip(names, matches, strict=True) if match and match["letter"] not in SCHEMES[best]
+        )
+        return UserError(f"{labels[odd]}unknown tag {odd!r} in {best}, which has {', '.join(SCHEMES[best])}.")
+    if OUTSIDE in labels and used == set():
+        odd = next((name for name in names if _SLIP.fullmatch(name) or name != name.strip()), odd)
+    return UserError(
+        f"{labels[odd]}unknown tag {odd!r}. A tag is O, or an upper-case letter of a tag scheme and an entity type, "
+        "such as B-GENE, written alike in all tags, without blanks around it. If these tags are bare entity types (and "
+        "O), say so: --input_scheme flat (--teacher_scheme flat for a teacher's labels)."
+    )
 
 
 def head_tags(labels: Sequence[str], scheme: str | None = None, entity_type: str | None = None) -> list[str]:

@@ -95,7 +95,10 @@ def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head
         student = AutoModelForTokenClassification.from_pretrained(
             path, config=config, dtype=torch.float32, trust_remote_code=args.trust_remote_code
         )
-    loaded_tags = model_tags(config) or []
+    try:
+        loaded_tags = model_tags(config) or []
+    except UserError:  # labels of no tag scheme: the head is new
+        loaded_tags = []
     matched = set(tags) <= set(loaded_tags) and detect_scheme(loaded_tags) == detect_scheme(tags)
     if not matched and not new_head:
         raise UserError(

@@ -200,11 +200,13 @@ def match_labels(
     types, teacher_types = entity_types(student_tags), entity_types(teacher_tags)
     lists = f"teacher labels: {', '.join(teacher_tags)}; student labels: {', '.join(student_tags)}."
     missing = [entity for entity in types if entity not in teacher_types]
-    if missing or OUTSIDE not in teacher_tags:
+    if OUTSIDE not in teacher_tags:
+        raise UserError(f"No label is O, for words outside of mentions: {', '.join(teacher_tags)}.")
+    if missing:
         hints = [f"{other}={one}" for one, other in differing_in_case(missing, teacher_types)]
         rename = f"--rename_types {' '.join(hints)}" if hints else "--rename_types OLD=NEW"
         raise UserError(
-            f"The teacher has no label for {', '.join(missing) or OUTSIDE} ({lists}) If it has the same under another "
+            f"The teacher has no label for {', '.join(missing)} ({lists}) If it has the same under another "
             f"name: {rename}; or give the student's names for its labels, in the order of its head, with "
             "--teacher_labels."
         )

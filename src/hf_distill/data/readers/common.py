@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
-from ..tag_format import TagFormat
+from ..tag_format import TagFormat, differing_in_case
 
 logger = logging.get_logger(__name__)
 
@@ -111,10 +111,11 @@ class TagReader(NamedTuple):
         tags = [self.tags[label] for label in labels]
         for index, tag in enumerate(tags):
             if self.known is not None and tag != OUTSIDE and tag[2:] not in self.known:
+                pairs = [f" {one}={other}" for one, other in differing_in_case([tag[2:]], self.known)]
                 raise UserError(
                     f"{places[index]}: the label {labels[index]!r} does not occur in the training data, which has "
-                    f"{', '.join(self.known) or 'no mention at all'}: {tokens[index]}\t{labels[index]}. "
-                    "Train on data with this label, remove it here, or give it another name with --rename_types."
+                    f"{', '.join(self.known) or 'no mention at all'}: {tokens[index]}\t{labels[index]}. Train on data "
+                    f"with this label, remove it here, or rename it: --rename_types{''.join(pairs) or ' OLD=NEW'}."
                 )
         source = self.scheme
         if source not in ("IOB2", *_IOBES):
@@ -153,11 +154,12 @@ def tag_reader(
     for labels, places in sentences:
         for previous, label, place in zip([OUTSIDE, *labels], labels, places, strict=False):
             pairs.setdefault((previous, label), place)
-    first: dict[str, str] = {OUTSIDE: ""}
+    first: dict[str, str] = {}
     for (_, label), place in pairs.items():
         first.setdefault(label, f"{place}: ")
     scheme, tags = tag_format.read(first)
-    if scheme == "IOB2" and not tag_format.scheme and _is_iob1((tags[one], tags[other]) for one, other in pairs):
+    read = [(tags.get(previous, OUTSIDE), tags[label]) for previous, label in pairs]
+    if scheme == "IOB2" and not tag_format.scheme and _is_iob1(read):
         scheme = "IOB1"
     if scheme in ("IO", "flat") and PartialState().is_main_process:
         logger.warning(
