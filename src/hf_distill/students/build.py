@@ -22,6 +22,7 @@ from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError, detect_scheme, iob2_names
 from ..teachers.loading import explain_loading_errors, load_state_dict, read_state_dict, resolve_model
+from ..teachers.parts import head_name
 from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
 
@@ -102,12 +103,13 @@ def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head
             f"{name} has the labels {', '.join(loaded_tags) or '(without names)'}; data and --tag_scheme require "
             f"{', '.join(tags)}: it can be trained on them, but not evaluated."
         )
-    head_name, head = [pair for pair in student.named_modules() if isinstance(pair[1], nn.Linear)][-1]
-    matched_head = nn.Linear(head.in_features, len(tags))
+    place = head_name(student)
+    head = student.get_submodule(place)
+    new = nn.Linear(head.in_features, len(tags), bias=head.bias is not None)
     if matched:
         rows = [loaded_tags.index(tag) for tag in tags]
-        matched_head.load_state_dict({"weight": head.weight[rows], "bias": head.bias[rows]})
-    student.set_submodule(head_name, matched_head)
+        new.load_state_dict({name: value[rows] for name, value in head.state_dict().items()})
+    student.set_submodule(place, new)
     student.num_labels = len(tags)
     for field, value in label_config(tags).items():
         setattr(student.config, field, value)
