@@ -71,10 +71,10 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | No
     encoder, teachers = None, []
     if args.do_train_teacher:
         encoder = _load_encoder(model, corpora.tags, args.seed)
-        check_parts(model, encoder.model.config)
+        check_parts(model, encoder.model)
     elif args.distillation or model.embedding_type != "train" or model.student_layers:
         teachers = _load_teachers(arguments, corpora)
-        check_parts(model, teachers[0].model.config)
+        check_parts(model, teachers[0].model)
     return encoder, teachers
 
 
