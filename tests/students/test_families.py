@@ -156,3 +156,25 @@ def test_parts_of_another_family_are_refused_by_name():
     ):
         with pytest.raises(UserError, match="is of type roberta. Use --"):
             build_student(args, tiny.TAGS, TOKENIZER, teacher)
+
+
+def test_attentions_of_another_shape_are_refused_before_training(tmp_path):
+    teacher, training = teacher_of("longformer"), DistillationArguments(str(tmp_path), attention_loss_weight=1.0)
+    student = build_student(ModelArguments(model_name="auto", student_layers=[0, 3]), tiny.TAGS, TOKENIZER, teacher)
+    with pytest.raises(UserError, match="a longformer have another shape. Set --attention_loss_weight 0"):
+        DistillationTrainer(student, training, teacher, processing_class=TOKENIZER)
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "deberta-v3", "modernbert", "mpnet", "albert", "xlnet", "gpt2"])
+def test_hidden_states_and_attentions_of_other_families_teach(tmp_path, family):
+    weights = {"embedding_loss_weight": 1.0, "hidden_loss_weight": 1.0, "attention_loss_weight": 1.0}
+    training = DistillationArguments(
+        str(tmp_path), **weights, use_cpu=True, bf16=False, max_steps=1, logging_steps=1, eval_strategy="no"
+    )
+    rows = encode_dataset(tiny.corpus(8), TOKENIZER, 64, tiny.TAGS)
+    student = classifier(family)
+    torch.nn.init.normal_(student.get_input_embeddings().weight)
+    trainer = DistillationTrainer(student, training, teacher_of(family), processing_class=TOKENIZER, train_dataset=rows)
+    trainer.train()
+    log = next(log for log in trainer.state.log_history if "loss" in log)
+    assert all(log[f"{name}_loss"] > 0 for name in ("embedding", "hidden", "attention"))
