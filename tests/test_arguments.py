@@ -85,7 +85,11 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
             "--dataset_name b --model_name tinybert --embedding_type svd",
             "--embedding_type svd is for --model_name bilstm",
         ),
-        ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name tinybert"),
+        ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name auto or tinybert"),
+        (
+            "--dataset_name b --model_name auto --student_layers 0 --n_layers 3",
+            "the teacher's sizes; leave out --n_layers",
+        ),
         ("--dataset_name b --save_augmented c.tsv", "--save_augmented needs --augmentation_rounds"),
         (
             "--path_to_train a.tsv --path_to_val b.tsv --augmentation_rounds 1 --save_augmented ./a.tsv",

@@ -50,14 +50,14 @@ class ModelArguments:
 
     Example:
         >>> small = ModelArguments(embedding_type="svd", embedding_size=128, hidden_size=128)
-        >>> bert = ModelArguments(model_name="tinybert", student_layers=[0, 2, 5])
+        >>> three_layers = ModelArguments(model_name="auto", student_layers=[0, 2, 5])
     """
 
     task_name: str = _option("ner", "The task.", choices=["ner"])
     model_name: str = _option(
         "bilstm",
         "Architecture of the student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto: that of "
-        "--student_model_name_or_path.",
+        "--student_model_name_or_path, or with --student_layers the teacher's.",
         choices=["bilstm", "tinybert", "auto"],
     )
     teacher_model_name_or_path: list[str] = _option(
@@ -76,7 +76,9 @@ class ModelArguments:
     student_model_name_or_path: str | None = _option(None, "Hub id or folder of a student to initialise from.")
     student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to initialise the student from.")
     student_layers: list[int] = _option(
-        [], "tinybert only: initialise from these layers of the teacher (0 is the first), its embeddings and its head."
+        [],
+        "auto, or tinybert if the teacher is a BERT: initialise from these layers of the teacher (0 is the first), its "
+        "embeddings and its head.",
     )
     tokenizer_name: str | None = _option(
         None, "The student's tokenizer. Default: that of --student_model_name_or_path, else the teacher's."
@@ -101,7 +103,10 @@ class ModelArguments:
         0, "bilstm only: size of the head's hidden layer; 0: the head is a single linear layer."
     )
     n_layers: int | None = _option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
-    dropout: float | None = _option(None, "Dropout of a new student (default: 0.5 for bilstm, 0.1 for tinybert).")
+    dropout: float | None = _option(
+        None,
+        "Dropout of a new student. Default: 0.5 for bilstm, 0.1 for tinybert, with --student_layers the teacher's.",
+    )
     embedding_dropout: float = _option(0.0, "bilstm only: dropout of the embeddings.")
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
 
@@ -126,14 +131,22 @@ class ModelArguments:
             f"--{' and --'.join(given)} describe a new student; --student_model_name_or_path loads one unchanged.",
         )
         _check(
-            self.model_name != "auto" or bool(self.student_model_name_or_path),
-            "--model_name auto needs --student_model_name_or_path.",
+            self.model_name != "auto" or bool(self.student_model_name_or_path or self.student_layers),
+            "--model_name auto needs --student_model_name_or_path or --student_layers.",
         )
-        restricted = (("student_layers", "tinybert"), ("classifier_size", "bilstm"), ("embedding_dropout", "bilstm"))
-        for name, model_name in restricted:
+        _check(
+            not self.student_layers or self.model_name != "bilstm",
+            "--student_layers is for --model_name auto or tinybert, not bilstm.",
+        )
+        other_sizes = [name for name in ("hidden_size", "n_layers") if getattr(self, name)]
+        _check(
+            not (self.student_layers and other_sizes),
+            f"--student_layers gives the student the teacher's sizes; leave out --{' and --'.join(other_sizes)}.",
+        )
+        for name in ("classifier_size", "embedding_dropout"):
             _check(
-                not getattr(self, name) or self.model_name == model_name,
-                f"--{name} is for --model_name {model_name}, not {self.model_name}.",
+                not getattr(self, name) or self.model_name == "bilstm",
+                f"--{name} is for --model_name bilstm, not {self.model_name}.",
             )
         _check(
             self.embedding_type == "train" or self.model_name == "bilstm",

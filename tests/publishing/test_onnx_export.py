@@ -4,10 +4,16 @@ import pytest
 import tiny
 import torch
 from transformers import (
+    AlbertConfig,
+    AlbertForTokenClassification,
     DistilBertConfig,
     DistilBertForTokenClassification,
+    LongformerConfig,
+    LongformerForTokenClassification,
     RobertaConfig,
     RobertaForTokenClassification,
+    XLNetConfig,
+    XLNetForTokenClassification,
 )
 
 from hf_distill.evaluation.metrics import decode
@@ -38,6 +44,11 @@ def student(kind):
         return DistilBertForTokenClassification(
             DistilBertConfig(dim=24, n_layers=2, n_heads=2, hidden_dim=32, **common)
         )
+    if kind == "albert":
+        sizes = {"embedding_size": 12, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 32}
+        return AlbertForTokenClassification(AlbertConfig(num_hidden_layers=2, **sizes, **common))
+    if kind == "xlnet":
+        return XLNetForTokenClassification(XLNetConfig(d_model=24, n_layer=2, n_head=2, d_inner=32, **common))
     sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
     if kind == "bert embeddings":
         table = {"vocab_size": len(TOKENIZER), "hidden_size": 24, "max_position_embeddings": 64}
@@ -46,7 +57,10 @@ def student(kind):
 
 
 @pytest.mark.isa
-@pytest.mark.parametrize("kind", ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert"])
+@pytest.mark.parametrize(
+    "kind",
+    ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert", "albert", "xlnet"],
+)
 def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
     model = student(kind).eval()
     report = export_onnx(Student(model, TOKENIZER, 64, tiny.TAGS), tmp_path, TEXT["tokens"], TEXT["tags"])
@@ -84,4 +98,15 @@ def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
     own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)
     with pytest.raises(UserError, match="in int8 .on a CPU with .*the student's F1 is 0.*in PyTorch 1.0000"):
         export_onnx(Student(model, TOKENIZER, 64, tiny.TAGS), tmp_path, TEXT["tokens"], own)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_pads_by_length_is_refused_by_name(tmp_path):
+    config = LongformerConfig(
+        vocab_size=len(TOKENIZER), hidden_size=24, num_hidden_layers=1, num_attention_heads=2, attention_window=8,
+        intermediate_size=32, **label_config(tiny.TAGS)
+    )  # fmt: skip
+    model = Student(LongformerForTokenClassification(config), TOKENIZER, 64, tiny.TAGS)
+    with pytest.raises(UserError, match="type longformer holds for sentences of one length"):
+        export_onnx(model, tmp_path, TEXT["tokens"], TEXT["tags"])
     assert not list(tmp_path.iterdir())

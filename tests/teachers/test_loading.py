@@ -44,7 +44,7 @@ def test_faulty_checkpoints_are_refused(tmp_path, tokenizer):
     for name, message in (
         ("shape.pt", r"word_embeddings.weight \[3, 24\] \(expected"),
         ("names.pt", "missing"),
-        ("headless.pt", "classifier.bias"),
+        ("headless.pt", "classifier.weight"),
         ("evil.pt", "weights_only"),
         ("absent.pt", "no such file"),
     ):

@@ -40,6 +40,12 @@ def test_a_baseline_is_compared_with_a_distilled_student_alone(flags):
         prepare_arguments(parse_arguments([*tiny.DATA, "--do_train_baseline", "1", *flags.split()]))
 
 
+def test_layers_of_the_teacher_have_no_baseline():
+    flags = "--model_name auto --student_layers 0 2 --do_train_baseline 1".split()
+    with pytest.raises(UserError, match="once more with --distillation 0"):
+        prepare_arguments(parse_arguments([*tiny.DATA, *flags]))
+
+
 def test_the_metric_is_measured_on_devel():
     rows = tiny.corpus(20, seed=0)
     corpora = Corpora(rows, rows, tiny.TAGS)

@@ -20,6 +20,8 @@ from ..runtime.tags import UserError
 from ..students.student import Student
 
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
+# Types of models that pad or pool by the length of their input: a traced graph holds for the traced length only.
+FIXED_LENGTH = ("longformer", "funnel")
 
 
 class _LogitsOnly(nn.Module):
@@ -36,6 +38,16 @@ def check_onnx_installed() -> None:
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
         raise UserError(f"--export onnx needs {' and '.join(missing)}: pip install onnx onnxruntime.")
+
+
+def check_exportable(model: PreTrainedModel) -> None:
+    """Raise a UserError if no ONNX file of the model would hold for sentences of any length."""
+    kind = model.config.model_type
+    if kind in FIXED_LENGTH:
+        raise UserError(
+            f"--export onnx: the ONNX file of a student of type {kind} holds for sentences of one length only. Use "
+            "another student, or leave out --export onnx."
+        )
 
 
 def export_onnx(
@@ -57,9 +69,11 @@ def export_onnx(
         (`onnx_bytes`, `int8_bytes`).
 
     Raises:
-        UserError: a tag differs between PyTorch and ONNX in fp32, or int8 loses more than `INT8_TOLERANCE` of F1 (in a
-            small corpus: more than one mention). No file is written then.
+        UserError: the model cannot be exported (`check_exportable`), a tag differs between PyTorch and ONNX in fp32, or
+            int8 loses more than `INT8_TOLERANCE` of F1 (in a small corpus: more than one mention). No file is written
+            then.
     """
+    check_exportable(student.model)
     model = copy.deepcopy(student.model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
         paths = write_onnx(model, temporary)

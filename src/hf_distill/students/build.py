@@ -22,6 +22,7 @@ from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError, detect_scheme, iob2_names
 from ..teachers.loading import explain_loading_errors, load_state_dict, read_state_dict, resolve_model
+from ..teachers.parts import head_name, layers_name
 from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
 
@@ -72,10 +73,12 @@ def build_student(
     """
     if args.student_model_name_or_path:
         student = _load_student(args, args.student_model_name_or_path, tags, new_head)
+    elif args.student_layers:
+        student = _build_from_layers(args, tags, tokenizer, teacher)
     elif args.model_name == "bilstm":
         student = _build_bilstm(args, tags, tokenizer, teacher, text)
     else:
-        student = _build_tinybert(args, tags, tokenizer, teacher)
+        student = _build_tinybert(args, tags, tokenizer)
     if args.student_checkpoint:
         load_state_dict(student, read_state_dict(args.student_checkpoint), args.student_checkpoint)
     return student
@@ -105,12 +108,13 @@ def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head
             f"{name} has the labels {', '.join(loaded_tags) or '(without names)'}; data and --tag_scheme require "
             f"{', '.join(tags)}: it can be trained on them, but not evaluated."
         )
-    head_name, head = [pair for pair in student.named_modules() if isinstance(pair[1], nn.Linear)][-1]
-    matched_head = nn.Linear(head.in_features, len(tags))
+    place = head_name(student)
+    head = student.get_submodule(place)
+    new = nn.Linear(head.in_features, len(tags), bias=head.bias is not None)
     if matched:
         rows = [loaded_tags.index(tag) for tag in tags]
-        matched_head.load_state_dict({"weight": head.weight[rows], "bias": head.bias[rows]})
-    student.set_submodule(head_name, matched_head)
+        new.load_state_dict({name: value[rows] for name, value in head.state_dict().items()})
+    student.set_submodule(place, new)
     student.num_labels = len(tags)
     for field, value in label_config(tags).items():
         setattr(student.config, field, value)
@@ -168,24 +172,39 @@ def _build_bilstm(
     return student
 
 
-def check_parts(args: ModelArguments, config: PretrainedConfig) -> None:
-    """Check that a teacher with this configuration has the embeddings and layers that the arguments request.
+def check_parts(args: ModelArguments, model: PreTrainedModel) -> None:
+    """Check that a teacher has the embeddings and layers that the arguments request.
 
     Raises:
-        UserError: the teacher is of another model type, or has no such layer.
+        UserError: the teacher is of another model type, has no such layer, or none that fits in that place.
     """
-    if args.embedding_type == "bert" and config.model_type != "bert":
+    kind = model.config.model_type
+    if args.embedding_type == "bert" and kind != "bert":
         raise UserError(
-            f"--embedding_type bert copies BERT's embedding module; the teacher is of type {config.model_type}. "
+            f"--embedding_type bert copies BERT's embedding module; the teacher is of type {kind}. "
             "Use --embedding_type svd, which needs word embeddings only."
         )
-    if args.student_layers and config.model_type != "bert":
-        raise UserError(f"--student_layers needs a BERT teacher; this one is of type {config.model_type}.")
-    if args.student_layers and not all(0 <= layer < config.num_hidden_layers for layer in args.student_layers):
+    if not args.student_layers:
+        return
+    if args.model_name == "tinybert" and kind != "bert":
         raise UserError(
-            f"--student_layers {' '.join(map(str, args.student_layers))}: the teacher has the layers 0 to "
-            f"{config.num_hidden_layers - 1}."
+            f"--model_name tinybert --student_layers needs a BERT teacher; this one is of type {kind}. Use "
+            "--model_name auto."
         )
+    shapes = [
+        {name: value.shape for name, value in layer.state_dict().items()}
+        for layer in model.get_submodule(layers_name(model)).children()
+    ]
+    option = f"--student_layers {' '.join(map(str, args.student_layers))}"
+    if len(args.student_layers) > len(shapes) or not all(0 <= layer < len(shapes) for layer in args.student_layers):
+        raise UserError(f"{option}: the teacher has the layers 0 to {len(shapes) - 1}.")
+    for place, layer in enumerate(args.student_layers):
+        if shapes[layer] != shapes[place]:
+            other = sorted(name for name, _ in shapes[layer].items() ^ shapes[place].items())
+            raise UserError(
+                f"{option}: a teacher of type {kind} has other weights in layer {layer} than in layer {place} "
+                f"({', '.join(other[:3])}), whose place it would take. Leave layer {place} where it is."
+            )
 
 
 def _checked_teacher(
@@ -194,7 +213,7 @@ def _checked_teacher(
     """Return the teacher after checking that it fits; a given `tokenizer` must equal the teacher's."""
     if teacher is None:
         raise UserError(f"{option} copies parts of a teacher: give --teacher_model_name_or_path.")
-    check_parts(args, teacher.model.config)
+    check_parts(args, teacher.model)
     if tokenizer is not None and teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(
             f"{option} needs a student with the teacher's tokenizer: remove --tokenizer_name and --vocabulary_size."
@@ -203,13 +222,8 @@ def _checked_teacher(
 
 
 def _build_tinybert(
-    args: ModelArguments,
-    tags: Sequence[str],
-    tokenizer: PreTrainedTokenizerBase,
-    teacher: Teacher | None,
+    args: ModelArguments, tags: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> BertForTokenClassification:
-    if args.student_layers:
-        return _build_from_layers(args, tags, tokenizer, teacher)
     dropout = 0.1 if args.dropout is None else args.dropout
     config = BertConfig(
         vocab_size=len(tokenizer),
@@ -230,24 +244,39 @@ def _build_from_layers(
     tags: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
     teacher: Teacher | None,
-) -> BertForTokenClassification:
+) -> PreTrainedModel:
+    """Copy a teacher with fewer layers; its head's labels are matched by name."""
     teacher = _checked_teacher(args, teacher, "--student_layers", tokenizer)
     source = teacher.model
-    layers = args.student_layers
-    fields = source.config.to_dict()
+    student = type(source)(_config_of_layers(args, tags, source.config))
+    head, stack = head_name(source), layers_name(source)
+    own_head = student.get_submodule(head)
+    with torch.no_grad():
+        for name, parameter in own_head.named_parameters():
+            rows = source.get_parameter(f"{head}.{name}")
+            for label, classes in enumerate(map(list, teacher.labels.classes)):
+                if classes:
+                    parameter[label] = rows[classes].mean(0)
+    state = {f"{head}.{name}": value for name, value in own_head.state_dict().items()}
+    for place, layer in enumerate(args.student_layers):
+        copied = source.get_submodule(f"{stack}.{layer}").state_dict()
+        state |= {f"{stack}.{place}.{name}": value for name, value in copied.items()}
+    others = (pair for pair in source.state_dict().items() if not pair[0].startswith((f"{head}.", f"{stack}.")))
+    student.load_state_dict(state | dict(others))
+    return student
+
+
+def _config_of_layers(args: ModelArguments, tags: Sequence[str], config: PretrainedConfig) -> PretrainedConfig:
+    """The teacher's configuration with only the layers `args.student_layers`."""
+    fields = config.to_dict()
     for name in ("id2label", "label2id", "tags", "num_labels", "architectures", "_name_or_path"):
         fields.pop(name, None)
-    fields |= {"num_hidden_layers": len(layers), **label_config(tags)}
-    if args.dropout is not None:
-        fields |= {"hidden_dropout_prob": args.dropout, "attention_probs_dropout_prob": args.dropout}
-    student = BertForTokenClassification(BertConfig(**fields))
-    student.bert.embeddings.load_state_dict(source.get_submodule("bert.embeddings").state_dict())
-    for student_layer, layer in zip(student.bert.encoder.layer, layers, strict=True):
-        student_layer.load_state_dict(source.get_submodule(f"bert.encoder.layer.{layer}").state_dict())
-    # Labels of the heads are matched by name; the rows of merged classes are averaged.
-    with torch.no_grad():
-        for label, classes in enumerate(map(list, teacher.labels.classes)):
-            if classes:
-                student.classifier.weight[label] = source.get_parameter("classifier.weight")[classes].mean(0)
-                student.classifier.bias[label] = source.get_parameter("classifier.bias")[classes].mean(0)
-    return student
+    for name, value in fields.items():
+        # One value per layer, such as ModernBERT's kinds of attention and Longformer's windows.
+        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+            fields[name] = [value[layer] for layer in args.student_layers]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if args.dropout is not None and number and ("dropout" in name or name.endswith("pdrop")):
+            fields[name] = args.dropout
+    fields[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = len(args.student_layers)
+    return type(config).from_dict(fields | label_config(tags))

@@ -25,6 +25,7 @@ from .loading import (
     read_state_dict,
     resolve_model,
 )
+from .parts import head_name
 
 logger = logging.get_logger(__name__)
 
@@ -92,14 +93,18 @@ def load_teacher(
         >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"])
     """
     state = read_state_dict(checkpoint) if checkpoint else None
-    if state is not None and "classifier.bias" not in state:
-        raise UserError(f"{checkpoint}: has no classifier.bias, so it is not a token classifier's state dict.")
     with explain_loading_errors(name_or_path):
         path = resolve_model(name_or_path)
         config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
         tokenizer = load_tokenizer(path, trust_remote_code)
-        if state is not None and config.num_labels != len(state["classifier.bias"]):
-            config.num_labels = len(state["classifier.bias"])
+        if state is not None:
+            with torch.device("meta"):  # no weights: the head's name is all that is needed
+                empty = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
+            weight = f"{head_name(empty)}.weight"
+            if weight not in state:
+                raise UserError(f"{checkpoint}: has no {weight}, so it is not a token classifier's state dict.")
+            if config.num_labels != len(state[weight]):
+                config.num_labels = len(state[weight])
         tag_format = tag_format or TagFormat()
         begins_inside = True if tag_format.scheme == "IOB1" else None
         try:

@@ -100,8 +100,9 @@ class DistillationTrainer(Trainer):
             self._check_intermediate_losses(model)
             assert teacher is not None  # else the check fails
             if self.weights["attention"]:
-                model.set_attn_implementation("eager")
-                teacher.model.set_attn_implementation("eager")
+                for each in (model, teacher.model):
+                    each.set_attn_implementation("eager")
+                    check_attentions(each)
             if self.weights["embedding"] or self.weights["hidden"]:
                 used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
                 trained = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
@@ -389,6 +390,23 @@ class DistillationTrainer(Trainer):
             jobs.append(publish_checkpoint(checkpoint_folder, target, self.args, f"{message}, checkpoint"))
         # Trainer declares the attribute as None, and the jobs as a single future.
         self.push_in_progress = PushInProgress([*running, *jobs])  # type: ignore[assignment, arg-type]
+
+
+def check_attentions(model: PreTrainedModel) -> None:
+    """Check, on a sentence, that a model gives an attention probability for each pair of subwords.
+
+    Raises:
+        UserError: its attentions have another shape, such as Longformer's, which are those of a window.
+    """
+    ids = torch.ones(1, 8, dtype=torch.long, device=model.device)
+    with torch.no_grad():
+        attentions = model(input_ids=ids, output_attentions=True).attentions
+    shape = (1, model.config.num_attention_heads, 8, 8)
+    if any(layer.shape != shape for layer in attentions):
+        raise UserError(
+            "The attention loss compares attentions between all pairs of subwords, but those of a "
+            f"{model.config.model_type} have another shape. Set --attention_loss_weight 0."
+        )
 
 
 def check_processes(args: DistillationArguments) -> None:

@@ -44,6 +44,11 @@ def _check(model: ModelArguments, args: DistillationArguments) -> None:
             "--do_train_baseline compares a distilled student with one that learns from the labels alone: it needs "
             "--do_train 1 and --distillation 1."
         )
+    if args.do_train_baseline and model.student_layers:
+        raise UserError(
+            "--do_train_baseline trains the same student without the teacher's weights; with --student_layers there is "
+            "no such student. Leave it out, and for comparison run once more with --distillation 0."
+        )
     for name in ("measure_time", "export", "push_to_hub"):
         if getattr(args, name) and args.do_train_teacher and not args.do_train:
             raise UserError(f"--{name} is about a student, and --do_train 0 stops before there is one.")
@@ -74,8 +79,8 @@ def check_metric(args: DistillationArguments, corpora: Corpora) -> None:
 
 
 def baseline_arguments(arguments: RunArguments) -> RunArguments:
-    """The arguments of a student that takes nothing from the teacher, its embeddings and layers included."""
-    model = dataclasses.replace(arguments.model, embedding_type="train", student_layers=[])
+    """The arguments of a student that takes nothing from the teacher, its embeddings included."""
+    model = dataclasses.replace(arguments.model, embedding_type="train")
     args = dataclasses.replace(
         arguments.training,
         distillation=False,

@@ -28,6 +28,7 @@ from ..data.tag_format import corpus_format
 from ..evaluation.scores import RESULTS_NAME
 from ..files import last_whole_checkpoint, write_json
 from ..publishing.hub import create_repository
+from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
 from ..runtime.words import WORDS_THAT_FIT, choose_pattern
 from ..students.build import build_student, check_parts, label_config
@@ -71,10 +72,10 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | No
     encoder, teachers = None, []
     if args.do_train_teacher:
         encoder = _load_encoder(model, corpora.tags, args.seed)
-        check_parts(model, encoder.model.config)
+        check_parts(model, encoder.model)
     elif args.distillation or model.embedding_type != "train" or model.student_layers:
         teachers = _load_teachers(arguments, corpora)
-        check_parts(model, teachers[0].model.config)
+        check_parts(model, teachers[0].model)
     return encoder, teachers
 
 
@@ -267,12 +268,18 @@ def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: Distillati
 def build(
     arguments: RunArguments, corpora: Corpora, tokenizer: PreTrainedTokenizerBase, teachers: Sequence[Teacher]
 ) -> Student:
-    """Build the student, and choose how its pipeline splits running text into words."""
+    """Build the student, and choose how its pipeline splits running text into words.
+
+    Raises:
+        UserError: it cannot be built, or not be exported as the arguments request.
+    """
     args = arguments.training
     set_seed(args.seed)
     source = teachers[0] if teachers else None
     text = corpora.training_text()
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
+    if args.export:
+        check_exportable(model)
     model.config.word_pattern, whole = choose_pattern(corpora.train["tokens"])
     if args.distillation and whole < WORDS_THAT_FIT:
         logger.warning(
