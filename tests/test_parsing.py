@@ -201,7 +201,7 @@ def test_a_corpus_beside_the_yaml_file_comes_first(tmp_path, monkeypatch):
 
 def test_flags(capsys):
     parsed = parse_prediction("student --input a.txt b.tsv --output c.jsonl --runtime onnx".split())
-    assert parsed == PredictionArguments("student", ["a.txt", "b.tsv"], "c.jsonl", "onnx", False)
+    assert parsed == PredictionArguments("student", ["a.txt", "b.tsv"], "c.jsonl", "onnx")
     with pytest.raises(UserError, match="unknown flag --ouput. Did you mean output?"):
         parse_prediction("student --input a.txt --ouput c.jsonl".split())
     for wrong in ("student --input a.txt", "--input a.txt --output b.tsv", "student --input --output b.tsv", "", "a b"):
