@@ -32,6 +32,12 @@ def test_labels_meet_by_name(tmp_path, tokenizer):
     np.testing.assert_allclose(logits, own[:, [3, 2, 5, 4, 0]], atol=1e-5)
 
 
+def test_entity_types_that_the_student_lacks_are_named(tmp_path, tokenizer, caplog):
+    save(tmp_path, tokenizer, tags=["O", "B-LOC", "I-LOC", "B-GENE", "I-GENE"])
+    load_teacher(str(tmp_path), ["O", "B-GENE", "I-GENE"])
+    assert f"{tmp_path}: also finds LOC, which the student's labels lack" in caplog.text
+
+
 def test_an_iobes_teacher_teaches_iob2_exactly(tmp_path, tokenizer):
     save(tmp_path, tokenizer)
     iobes = load_teacher(str(tmp_path), tiny.TAGS).predict([["p53", "binds", "BRCA1"]])[0]

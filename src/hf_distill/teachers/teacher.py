@@ -127,6 +127,12 @@ def load_teacher(
                     f"{name_or_path} is not a token classifier: missing {', '.join(sorted(info['missing_keys'])[:3])}. "
                     "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint."
                 )
+    others = sorted({matched.head[index].partition("-")[2] for index in matched.foreign})
+    if others:
+        logger.warning(
+            f"{name_or_path}: also finds {', '.join(others)}, which the student's labels lack: where it does, that "
+            "counts as O."
+        )
     length = window_length(tokenizer, config, max_seq_length)
     return Teacher(model, tokenizer, matched, length)
 
