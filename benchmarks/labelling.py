@@ -39,7 +39,8 @@ def speed(corpus: Dataset, args: argparse.Namespace, folder: Path) -> tuple[floa
     """Words per second of labelling and of bare forward passes, the dtype, and the agreement of bf16 with fp32."""
     teacher = load_teacher(args.teacher, TAGS)
     teacher.model.to(args.device)
-    sample = corpus.shuffle(seed=0).take(args.sentences)
+    sample = corpus.shuffle(seed=0)
+    sample = sample.select(range(min(args.sentences, len(sample))))
     predictions = [np.concatenate(teacher.predict(sample["tokens"], bf16)).argmax(-1) for bf16 in (False, True)]
     agreement = float((predictions[0] == predictions[1]).mean())
     bf16 = agreement >= 0.999

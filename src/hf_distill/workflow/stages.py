@@ -103,7 +103,7 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
     if model.teacher_scheme:
         return teachers
     with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
-    return [find_scheme(teacher, with_mentions.take(TRIED_SENTENCES)["tokens"][:]) for teacher in teachers]
+    return [find_scheme(teacher, with_mentions["tokens"][:TRIED_SENTENCES]) for teacher in teachers]
 
 
 def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
