@@ -23,19 +23,20 @@ done
 deadline=$((SECONDS + 60 * minutes))
 mkdir -p "$output"
 bundle=$(realpath "$bundle") output=$(realpath "$output")
-work=$output/work data=$output/work/data
-export PYTHONPATH=$work/site HF_HUB_OFFLINE=1 HF_HOME=$work/cache TOKENIZERS_PARALLELISM=false
+scratch=$output/scratch data=$output/scratch/data
+export PYTHONPATH=$scratch/site HF_HUB_OFFLINE=1 HF_HOME=$scratch/cache TOKENIZERS_PARALLELISM=false
 
 # Three rows at a time: a single one leaves most of a GPU idle.
 rows=("bilstm-15k labels-15k bilstm-56k" "labels-15k-linear bilstm-56k-bert bilstm-56k-linear"
     "bilstm-138k bilstm-138k-hidden200 bilstm-262k" "labels-262k tinybert-262k")
 device=cuda rounds=(--rounds 2) steps=() recipe=() many=() text=(--teacher_sentences 20000)
 if ((dry_run)); then
-    device=cpu rounds=(--rounds 1) many=(--sentences 64 --many 2000) text=(--teacher_sentences 64) steps=(--max_steps 4 --eval_strategy epoch)
+    device=cpu rounds=(--rounds 1) many=(--sentences 64 --many 2000) text=(--teacher_sentences 64)
+    steps=(--max_steps 4 --eval_strategy epoch)
     recipe=(--transfer_sentences 300 --vocabulary_size 2000) rows=("bilstm-15k labels-15k")
 fi
-if [ ! -d "$work/site" ]; then
-    python3 -m pip install -q --no-index --no-deps --no-compile --target "$work/site.part" "$bundle"/wheels/*.whl
+if [ ! -d "$scratch/site" ]; then
+    python3 -m pip install -q --no-index --no-deps --no-compile --target "$scratch/site.part" "$bundle"/wheels/*.whl
     mkdir -p "$data/bc2gm"
     for file in bc2gm/train.tsv bc2gm/devel.tsv biomedical_unlabeled.txt; do
         gunzip -c "$bundle/data/$file.gz" > "$data/$file"
@@ -47,7 +48,7 @@ if [ ! -d "$work/site" ]; then
         done
         sed -i 200q "$data/biomedical_unlabeled.txt"
     fi
-    mv "$work/site.part" "$work/site"
+    mv "$scratch/site.part" "$scratch/site"
 fi
 
 # run STEP COMMAND...: the last line of its output becomes STEP.json.
@@ -70,22 +71,22 @@ run() {
 student() {
     python3 run_distill.py configs/recipe_small.yaml --teacher_model_name_or_path "$bundle/teacher" \
         --path_to_train "$data/bc2gm/train.tsv" --path_to_val "$data/bc2gm/devel.tsv" \
-        --path_to_unlabeled "$data/biomedical_unlabeled.txt" --output_dir "$work/student" \
-        --signals_dir "$work/signals" --disable_tqdm 1 --measure_time 1 "$@" &&
-        one_line "$work/student/all_results.json"
+        --path_to_unlabeled "$data/biomedical_unlabeled.txt" --output_dir "$scratch/student" \
+        --signals_dir "$scratch/signals" --disable_tqdm 1 --measure_time 1 "$@" &&
+        one_line "$scratch/student/all_results.json"
 }
 row() {
-    python3 benchmarks/reproduce.py --rows "$1" --data "$data" --teacher "$bundle/teacher" --output "$work/rows" -- \
-        --signals_dir "$work/signals" --disable_tqdm 1 --dataloader_num_workers 2 "${@:2}" &&
-        one_line "$work/rows/$1/all_results.json" "$work/rows/$1/row.json"
+    python3 benchmarks/reproduce.py --rows "$1" --data "$data" --teacher "$bundle/teacher" --output "$scratch/rows" -- \
+        --signals_dir "$scratch/signals" --disable_tqdm 1 --dataloader_num_workers 2 "${@:2}" &&
+        one_line "$scratch/rows/$1/all_results.json" "$scratch/rows/$1/row.json"
 }
 one_line() { python3 -c 'import json, sys; print(json.dumps([json.load(open(file)) for file in sys.argv[1:]]))' "$@"; }
 export -f student row one_line
-export bundle data work
+export bundle data scratch
 
 run student bash -c 'student "$@"' student "${steps[@]}" "${recipe[@]}"
 set -- --data "$data" --device "$device"
-models=(--teacher "$bundle/teacher" --student "$work/student")
+models=(--teacher "$bundle/teacher" --student "$scratch/student")
 run correctness python3 benchmarks/gpu_check.py "$@" "${models[@]}"
 run inference python3 benchmarks/inference.py "$@" "${rounds[@]}"
 run labelling python3 benchmarks/labelling.py "$@" "${rounds[@]}" "${many[@]}" --teacher "$bundle/teacher"

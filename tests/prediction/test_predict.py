@@ -267,3 +267,15 @@ def test_a_model_that_writes_its_labels_otherwise(tmp_path, here, within, spelli
         assert run(name, ["in.txt"], f"{name}.jsonl") == run(name, ["in.txt"], f"{name}.tsv") == 0
     assert read("ours.tsv") == read("theirs.tsv") and "S-GENE" in read("ours.tsv")
     assert read("ours.jsonl") == read("theirs.jsonl")
+
+
+def test_a_model_that_begins_mentions_with_i(here):
+    """One that has I for every word finds one mention in each text; read as IOB2, a single I would be none."""
+    model = tiny.bert(tiny.wordpiece(), ["O", "B-GENE", "I-GENE"])
+    model.classifier.bias.data = torch.tensor([0.0, -50.0, 50.0])
+    save_model(model, tiny.wordpiece(), "iob1")
+    Path("in.txt").write_text("p53 binds BRCA1\n\nmice\n")
+    assert run("iob1", ["in.txt"], "out.jsonl") == run("iob1", ["in.txt"], "out.tsv") == 0
+    lines = [json.loads(line)["mentions"] for line in read("out.jsonl").splitlines()]
+    assert [[mention["word"] for mention in mentions] for mentions in lines] == [["p53 binds BRCA1"], [], ["mice"]]
+    assert read("out.tsv").startswith("p53\tB-GENE\nbinds\tI-GENE\nBRCA1\tI-GENE\n\n")

@@ -10,7 +10,7 @@ from hf_distill.data.tag_format import TagFormat
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.save import save_model
 from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS, match_labels
-from hf_distill.teachers.teacher import load_teacher
+from hf_distill.teachers.teacher import find_scheme, load_teacher
 
 
 def save(folder, tokenizer, **fields):
@@ -36,6 +36,16 @@ def test_entity_types_that_the_student_lacks_are_named(tmp_path, tokenizer, capl
     save(tmp_path, tokenizer, tags=["O", "B-LOC", "I-LOC", "B-GENE", "I-GENE"])
     load_teacher(str(tmp_path), ["O", "B-GENE", "I-GENE"])
     assert f"{tmp_path}: also finds LOC, which the student's labels lack" in caplog.text
+
+
+def test_a_head_that_begins_mentions_with_i_is_read_as_iob1(tmp_path, tokenizer, caplog):
+    tags = ["O", "B-GENE", "I-GENE"]
+    save(tmp_path, tokenizer, tags=tags)
+    teacher = load_teacher(str(tmp_path), tiny.TAGS)
+    for best, scheme in (("B-GENE", "IOB2"), ("I-GENE", "IOB1")):
+        teacher.model.classifier.bias[:] = torch.tensor([50.0 * (tag == best) for tag in tags])
+        assert find_scheme(teacher, [["p53", "binds"]]).labels.neighbours == scheme
+        assert ("begins mentions with I-" in caplog.text) == (scheme == "IOB1")
 
 
 def test_an_iobes_teacher_teaches_iob2_exactly(tmp_path, tokenizer):

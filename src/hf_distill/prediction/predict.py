@@ -31,7 +31,7 @@ from ..arguments import PredictionArguments
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.schemes import model_tags
 from ..runtime.tags import OUTSIDE, UserError
-from ..teachers.labels import match_labels
+from ..teachers.labels import is_undecided, match_labels
 from ..teachers.loading import explain_loading_errors, resolve_model
 from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
 
@@ -120,14 +120,18 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]
                 continue
         inside = True if args.scheme == "IOB1" else None
         setup = Setup(name, tuple(tags), inside, onnx, device, args.trust_remote_code, args.output)
-        named = getattr(config, "tags", None) or args.scheme  # no need to find the scheme out
-        if not named and {tag[0] for tag in tags if "-" in tag} == {"B", "I"}:
-            first = next(_chunks(args.input, _progress(args.input, True)), None)
-            with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as pool:
-                inside = first is not None and pool.submit(begins_inside, setup, first).result()
-            setup = replace(setup, begins_inside=inside)
-        return runtime, setup
+        ours = getattr(config, "tags", None)
+        return runtime, setup if ours or args.scheme or not is_undecided(tags) else _find_scheme(args, setup)
     raise UserError(f"{args.model}: has no onnx/{ONNX_FILES[args.runtime]}; distil with --export onnx to create it.")
+
+
+def _find_scheme(args: PredictionArguments, setup: Setup) -> Setup:
+    """Find out, by the first texts, whether a head with B- and I- alone is in IOB1."""
+    chunk = next(_chunks(args.input, _progress(args.input, True)), None)
+    if chunk is None:
+        return setup
+    with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as pool:
+        return replace(setup, begins_inside=pool.submit(begins_inside, setup, chunk).result())
 
 
 def _find_onnx(model: str, file: str) -> str | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from ..data.tag_format import TagFormat, differing_in_case
 from ..runtime.schemes import head_tags, model_tags
@@ -105,12 +104,17 @@ class LabelMap:
 
     def convert(self, sentences: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Convert the logits of each sentence, [words, classes], as a call does."""
-        if not sentences:
-            return []
-        logits = pad_sequence([torch.from_numpy(scores) for scores in sentences], batch_first=True)
-        mask = pad_sequence([torch.ones(len(scores), dtype=torch.bool) for scores in sentences], batch_first=True)
-        converted = self(logits, mask).numpy()
-        return [scores[: len(own)] for scores, own in zip(converted, sentences, strict=True)]
+        # Sentences of equal length form a batch: padding to the longest would take its memory for every one.
+        by_length: dict[int, list[int]] = {}
+        for number, scores in enumerate(sentences):
+            by_length.setdefault(len(scores), []).append(number)
+        converted: list[np.ndarray] = [np.empty((0, len(self.tags)), dtype=np.float32)] * len(sentences)
+        for length, numbers in by_length.items():
+            if length:
+                batch = self(torch.from_numpy(np.stack([sentences[number] for number in numbers]))).numpy()
+                for number, scores in zip(numbers, batch, strict=True):
+                    converted[number] = scores
+        return converted
 
     def _decide(self, logits: Tensor, mask: Tensor | None) -> Tensor:
         """The head's class for each word, [..., words], decoded in its own scheme; O for words that are not real."""
@@ -155,6 +159,11 @@ class LabelMap:
                 split[..., ids[f"B-{entity}"]] = begins
                 split[..., ids[f"I-{entity}"]] = continues
         return split
+
+
+def is_undecided(tags: Sequence[str]) -> bool:
+    """Whether a head has B- and I- alone, so that only its use tells IOB1 from IOB2."""
+    return {tag[0] for tag in tags if "-" in tag} == {"B", "I"}
 
 
 def begins_with_inside(logits: Sequence[np.ndarray], tags: Sequence[str]) -> bool:

@@ -84,7 +84,8 @@ def load_teacher(
         labels: names of the head's classes, in order; default: those of its configuration.
         max_seq_length: subwords per window, special tokens included; default: the model's limit, at most 512.
         trust_remote_code: passed to transformers.
-        tag_format: how the labels are written; None: their scheme is detected, names stay as they are.
+        tag_format: how the labels are written; None: their scheme is detected by their names, which stay as they are;
+            B- and I- alone are taken for IOB2 (`find_scheme` tries them out).
 
     Raises:
         UserError: the model is not found, the checkpoint does not fit it, or its labels cannot be mapped.
@@ -138,10 +139,7 @@ def load_teacher(
 
 
 def find_scheme(teacher: Teacher, sentences: Sequence[Sequence[str]]) -> Teacher:
-    """Return the teacher, read as IOB1 if its head has only B- and I- and begins mentions with I- in the sentences."""
-    letters = {tag[0] for tag in teacher.labels.head if "-" in tag}
-    if letters != {"B", "I"}:
-        return teacher
+    """Return the teacher, read as IOB1 if its head, which has B- and I- alone, begins mentions with I-."""
     logits = predict_words(teacher.model, teacher.tokenizer, sentences, teacher.max_length)
     if not begins_with_inside(logits, teacher.labels.head):
         return teacher

@@ -35,6 +35,7 @@ from ..students.build import build_student, check_parts, label_config
 from ..students.save import save_model
 from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer
+from ..teachers.labels import is_undecided
 from ..teachers.loading import explain_loading_errors, load_tokenizer, model_digest, resolve_model, same_tokenizer
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
 from ..teachers.teacher import Teacher, estimate_seconds, find_scheme, load_teacher
@@ -100,10 +101,11 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
     ]
     for teacher in teachers:
         teacher.model.to(arguments.training.device)  # type: ignore[arg-type]  # transformers' decorator hides self
-    if model.teacher_scheme:
+    if model.teacher_scheme or not any(is_undecided(teacher.labels.head) for teacher in teachers):
         return teachers
     with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
-    return [find_scheme(teacher, with_mentions["tokens"][:TRIED_SENTENCES]) for teacher in teachers]
+    sentences = with_mentions["tokens"][:TRIED_SENTENCES]
+    return [find_scheme(teacher, sentences) if is_undecided(teacher.labels.head) else teacher for teacher in teachers]
 
 
 def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:

@@ -15,6 +15,7 @@ from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
+from ...runtime.schemes import SCHEMES
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
 from ..tag_format import TagFormat, differing_in_case
 
@@ -117,11 +118,9 @@ class TagReader(NamedTuple):
                     f"{', '.join(self.known) or 'no mention at all'}: {tokens[index]}\t{labels[index]}. Train on data "
                     f"with this label, remove it here, or rename it: --rename_types{''.join(pairs) or ' OLD=NEW'}."
                 )
-        source = self.scheme
-        if source not in ("IOB2", *_IOBES):
+        if self.scheme in ("IOB1", "IO", "flat"):
             tags = _begin_mentions(tags)
-            source = "IOB2"
-        error = find_invalid(tags, "IOBES" if source in _IOBES else "IOB2")
+        error = find_invalid(tags, "IOBES" if "E" in SCHEMES[self.scheme].values() else "IOB2")
         if error:
             index, message = error
             raise UserError(
@@ -167,9 +166,6 @@ def tag_reader(
             "type are read as one mention."
         )
     return TagReader(scheme, tags, target, known)
-
-
-_IOBES = ("IOBES", "BILOU", "BMEWO", "BMES")
 
 
 def _begin_mentions(tags: Sequence[str]) -> list[str]:
