@@ -13,6 +13,7 @@ CACHE = tempfile.TemporaryDirectory(prefix="hf_distill-tests-")
 os.environ["HF_HOME"] = CACHE.name
 os.environ["HF_DATASETS_CACHE"] = os.path.join(CACHE.name, "datasets")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, one per core
 
 import tiny  # noqa: E402
 

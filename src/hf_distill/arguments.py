@@ -85,8 +85,19 @@ class ModelArguments:
     )
     vocabulary_size: int = _option(
         0,
-        "Train a tokenizer of the same kind (WordPiece or BPE) with this many subwords on the training text; 0: use "
-        "the tokenizer unchanged.",
+        "Train a tokenizer with this many subwords on the training text: WordPiece if the given one is, else "
+        "byte-level BPE; 0: use the tokenizer unchanged.",
+    )
+    prune_vocabulary: bool = _option(
+        False,
+        "Remove from the student's embeddings and tokenizer the subwords that the training text does not use, except "
+        "single characters: smaller, with the same answers on that text.",
+    )
+    add_prefix_space: bool | None = _option(
+        None,
+        "Whether a byte-level tokenizer puts a blank before each word, as in running text; 0: lists of words are cut "
+        "by its own settings, as transformers' run_ner.py does. Default: a teacher is tried both ways on the "
+        "development data; otherwise 1.",
     )
     embedding_type: str = _option(
         "train",
@@ -162,6 +173,10 @@ class ModelArguments:
             not (self.vocabulary_size and conflicting),
             f"--vocabulary_size trains another vocabulary than --{' and --'.join(conflicting)} brings along; leave one "
             "out.",
+        )
+        _check(
+            not (self.vocabulary_size and self.prune_vocabulary),
+            "--prune_vocabulary is for a tokenizer that is not learnt; leave out it or --vocabulary_size.",
         )
         _check(
             not (self.teacher_checkpoint and len(self.teacher_model_name_or_path) != 1),
@@ -472,6 +487,11 @@ class PredictionArguments:
         None, "Tag scheme of the model's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
     )
     entity_type: str | None = _option(None, "The entity type of a model whose labels name none (B, I, O).")
+    add_prefix_space: bool | None = _option(
+        None,
+        "Whether a byte-level tokenizer puts a blank before each word, as in running text (default); 0: lists of words "
+        "are cut by its own settings. A student of this package is read as it was trained.",
+    )
     trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
 
 

@@ -197,7 +197,7 @@ def test_two_processes_write_the_bytes_of_one(student, here):
         ("a.jsonl", b'{"tokens": ["p53\\t"]}\n', "a.jsonl:1: `tokens` has to be a list of words"),
         ("a.txt", b"p53\n" * 2100 + b"na\xefve\n", "a.txt:2101: not UTF-8"),
         ("a.tsv", b"p53\tO\n\n\tO\n", "a.tsv:3: the word is empty"),
-        ("a.txt.gz", gzip.compress(b"p53\n" * 9)[:-4], "a.txt.gz:10: not a whole gzip file"),
+        ("a.txt.gz", gzip.compress(b"p53\n" * 9, mtime=0)[:-4], "a.txt.gz:10: not a whole gzip file"),
         ("a.txt.gz", b"p53\n", "a.txt.gz:1: not a whole gzip file"),
         ("a.csv", b"p53\n", "a.csv: unknown ending; known are .txt, .jsonl, .tsv"),
     ],
@@ -270,12 +270,10 @@ def test_a_model_that_writes_its_labels_otherwise(tmp_path, here, within, spelli
 
 
 def test_a_model_that_begins_mentions_with_i(here):
-    """One that has I for every word finds one mention in each text; read as IOB2, a single I would be none."""
+    """One that has I for every word finds one mention in each text; read as IOB2, these would be none."""
     model = tiny.bert(tiny.wordpiece(), ["O", "B-GENE", "I-GENE"])
     model.classifier.bias.data = torch.tensor([0.0, -50.0, 50.0])
     save_model(model, tiny.wordpiece(), "iob1")
-    Path("in.txt").write_text("p53 binds BRCA1\n\nmice\n")
-    assert run("iob1", ["in.txt"], "out.jsonl") == run("iob1", ["in.txt"], "out.tsv") == 0
-    lines = [json.loads(line)["mentions"] for line in read("out.jsonl").splitlines()]
-    assert [[mention["word"] for mention in mentions] for mentions in lines] == [["p53 binds BRCA1"], [], ["mice"]]
-    assert read("out.tsv").startswith("p53\tB-GENE\nbinds\tI-GENE\nBRCA1\tI-GENE\n\n")
+    Path("in.txt").write_text("p53 binds BRCA1\nmice\n")
+    assert run("iob1", ["in.txt"], "out.tsv") == 0
+    assert read("out.tsv") == "p53\tB-GENE\nbinds\tI-GENE\nBRCA1\tI-GENE\n\nmice\tB-GENE\n\n"

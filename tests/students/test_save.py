@@ -2,7 +2,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import tiny
 import torch
 from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
@@ -16,27 +15,33 @@ import sys
 sys.modules["hf_distill"] = None  # as if it were not installed
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer
-model = AutoModelForTokenClassification.from_pretrained(sys.argv[1], trust_remote_code=sys.argv[2] == "yes")
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
-torch.save(model.eval()(**encoded).logits, sys.argv[1] + "/logits.pt")
+for folder in sys.argv[1:]:
+    remote = "bilstm" in folder
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=remote)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
+    torch.save(model.eval()(**encoded).logits, folder + "/logits.pt")
 """
 
 
-@pytest.mark.parametrize("kind", ["bilstm", "bilstm with BERT embeddings", "tinybert"])
-def test_a_saved_student_loads_without_this_package(tmp_path, tokenizer, kind):
-    args = tiny.bilstm_arguments(embedding_type="bert" if "BERT" in kind else "train")
-    if kind == "tinybert":
-        args = ModelArguments(model_name="tinybert", hidden_size=12)
-    student = build_student(args, tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()
-    save_model(student, tokenizer, tmp_path)
-    remote = "no" if kind == "tinybert" else "yes"
-    subprocess.run([sys.executable, "-c", LOAD, str(tmp_path), remote], check=True, capture_output=True)
+def test_saved_students_load_without_this_package(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = {
+        "bilstm": tiny.bilstm_arguments(),
+        "bilstm-with-bert": tiny.bilstm_arguments(embedding_type="bert"),
+        "tinybert": ModelArguments(model_name="tinybert", hidden_size=12),
+    }
+    students = {}
+    for kind, args in kinds.items():
+        students[kind] = build_student(args, tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()
+        save_model(students[kind], tokenizer, kind)
+    subprocess.run([sys.executable, "-c", LOAD, *kinds], check=True, capture_output=True)
     encoded = tokenizer(["p53 kinase binds the receptor", "mice"], padding=True, return_tensors="pt")
-    logits = torch.load(tmp_path / "logits.pt", weights_only=True)
-    torch.testing.assert_close(logits, student(**encoded).logits)
-    code = {path.name for path in Path(tmp_path).glob("*_bilstm.py")}
-    assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
+    for kind, student in students.items():
+        logits = torch.load(Path(kind, "logits.pt"), weights_only=True)
+        torch.testing.assert_close(logits, student(**encoded).logits)
+        code = {path.name for path in Path(kind).glob("*_bilstm.py")}
+        assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
 
 
 def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):

@@ -1,5 +1,6 @@
 import pytest
 import tiny
+from tokenizers import normalizers
 
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.vocabulary import learn_tokenizer
@@ -7,7 +8,9 @@ from hf_distill.students.vocabulary import learn_tokenizer
 SENTENCES = tiny.sentences(300, seed=5)
 
 
-@pytest.mark.parametrize("pattern", [tiny.wordpiece(), tiny.byte_level()], ids=["wordpiece", "bpe"])
+@pytest.mark.parametrize(
+    "pattern", [tiny.wordpiece(), tiny.byte_level(), tiny.unigram()], ids=["wordpiece", "bpe", "unigram"]
+)
 def test_a_learnt_vocabulary_is_the_same_every_time(tmp_path, pattern):
     """Many ties, so that an order that differs from run to run would show."""
     learnt = [learn_tokenizer(pattern, SENTENCES, 330, tmp_path / str(number)) for number in range(3)]
@@ -27,12 +30,12 @@ def test_a_learnt_vocabulary_is_the_same_every_time(tmp_path, pattern):
 def test_a_vocabulary_that_cannot_be_learnt_is_refused(tmp_path):
     with pytest.raises(UserError, match="--vocabulary_size 30 is too small: the characters of the text alone take"):
         learn_tokenizer(tiny.wordpiece(), SENTENCES, 30, tmp_path / "a")
-    with pytest.raises(UserError, match="Unigram.*--vocabulary_size 0"):
-        learn_tokenizer(tiny.unigram(), SENTENCES, 300, tmp_path / "a")
-    suffixed = tiny.byte_level()
-    suffixed.backend_tokenizer.model.end_of_word_suffix = "</w>"
-    with pytest.raises(UserError, match="BPE"):
-        learn_tokenizer(suffixed, SENTENCES, 300, tmp_path / "a")
+    with pytest.raises(UserError, match="--vocabulary_size 200 is too small"):
+        learn_tokenizer(tiny.unigram(), SENTENCES, 200, tmp_path / "a")
+    joining = tiny.wordpiece()
+    joining.backend_tokenizer.normalizer = normalizers.Replace(" ", "")
+    with pytest.raises(UserError, match="cuts words of a list otherwise than in a text"):
+        learn_tokenizer(joining, SENTENCES, 330, tmp_path / "a")
     assert not list(tmp_path.iterdir()), "nothing is left behind"
 
 

@@ -5,7 +5,9 @@ import sys
 import pytest
 import tiny
 import torch
-from transformers import AutoTokenizer
+from compatibility import FAMILIES
+from tokenizers import normalizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_distill.runtime.tags import UserError
 from hf_distill.runtime.windows import subwords
@@ -66,3 +68,34 @@ def test_a_student_teaches_without_its_remote_code(tmp_path):
     folder = tiny.save_student(tmp_path / "student")
     code = f"from hf_distill import load_teacher; load_teacher({str(folder)!r}, {tiny.TAGS})"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_cannot_be_cut_as_text_is_refused(tmp_path):
+    joining = tiny.wordpiece()
+    joining.backend_tokenizer.normalizer = normalizers.Replace(" ", "")
+    joining.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"cuts words of a list otherwise than in a text, 1\d of 1\d such as Naïve"):
+        load_tokenizer(str(tmp_path))
+    one_word = tiny.wordpiece()
+    one_word.backend_tokenizer.normalizer = normalizers.Replace("e mice", "e")
+    one_word.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="such as mice"):
+        load_tokenizer(str(tmp_path), words=["mice"])
+    load_tokenizer(str(tmp_path), add_prefix_space=False)
+
+
+def test_a_tokenizer_that_has_nothing_to_pad_with(tmp_path):
+    special = {"eos_token": "<s>"}
+    PreTrainedTokenizerFast(tokenizer_object=tiny.byte_level().backend_tokenizer, **special).save_pretrained(tmp_path)
+    assert load_tokenizer(str(tmp_path)).pad_token == "<s>"
+    PreTrainedTokenizerFast(tokenizer_object=tiny.byte_level().backend_tokenizer).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no special token to pad with"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_qwen2_gets_one_blank_before_each_word(tmp_path):
+    """As its own tokenizer reads p53 in a text; a blank at its byte level would stand before each digit, too."""
+    FAMILIES["Qwen2"].save(tmp_path)
+    loaded = load_tokenizer(str(tmp_path))
+    [(ids, starts)] = subwords(loaded, [["p53", "BRCA1"]])
+    assert loaded.convert_ids_to_tokens(ids[: starts[1]]) == ["Ġp", "5", "3"]

@@ -32,7 +32,7 @@ from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.schemes import model_tags
 from ..runtime.tags import OUTSIDE, UserError
 from ..teachers.labels import is_undecided, match_labels
-from ..teachers.loading import explain_loading_errors, resolve_model
+from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_space_notice, resolve_model
 from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
 
 CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
@@ -57,6 +57,9 @@ def predict(args: PredictionArguments) -> None:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if state.num_processes > 1 else 1
     workers = 1 if device != "cpu" else max(1, cores // local)
     if state.is_main_process:
+        if args.add_prefix_space is None:
+            notice = prefix_space_notice(load_tokenizer(setup.model, args.trust_remote_code), args.trust_remote_code)
+            print(notice, end="\n" * bool(notice), flush=True)
         processes = f"{workers * state.num_processes} process(es)"
         print(f"{args.model}: {NAMES[runtime]} on {device}, up to {processes}; output: {args.output}", flush=True)
 
@@ -119,7 +122,8 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]
             if onnx is None:
                 continue
         inside = True if args.scheme == "IOB1" else None
-        setup = Setup(name, tuple(tags), inside, onnx, device, args.trust_remote_code, args.output)
+        prefix_space = args.add_prefix_space is not False
+        setup = Setup(name, tuple(tags), inside, onnx, device, args.trust_remote_code, prefix_space, args.output)
         ours = getattr(config, "tags", None)
         return runtime, setup if ours or args.scheme or not is_undecided(tags) else _find_scheme(args, setup)
     raise UserError(f"{args.model}: has no onnx/{ONNX_FILES[args.runtime]}; distil with --export onnx to create it.")

