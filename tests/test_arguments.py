@@ -97,6 +97,7 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
         ),
         ("--dataset_name b --augmentation_rounds 1 --lwtr_p 0 --mr_p 0 --sis_p 0", "needs a method"),
         ("--dataset_name b --transfer_sentences 9 --augmentation_rounds 1", "leave out --augmentation_rounds"),
+        ("--dataset_name b --vocabulary_size 9 --prune_vocabulary 1", "is for a tokenizer that is not learnt"),
         ("--dataset_name b --vocabulary_size 9 --embedding_type bert", "another vocabulary than --embedding_type bert"),
         ("--dataset_name b --vocabulary_size 9 --student_checkpoint c.pt", "than --student_checkpoint brings along"),
         ("--dataset_name b --model_name tinybert --embedding_dropout 0.1", "--embedding_dropout is for --model_name"),

@@ -175,7 +175,7 @@ def test_two_processes_write_the_bytes_of_one(student, here):
     assert done.stdout.count("ONNX Runtime") == 1
     assert sorted(os.listdir()) == ["in.txt", "two.jsonl"]
     onnx = str(student / "onnx" / "model_quantized.onnx")
-    setup = Setup(str(student), tuple(tiny.TAGS), None, onnx, "cpu", False, "one.jsonl")
+    setup = Setup(str(student), tuple(tiny.TAGS), None, onnx, "cpu", False, True, "one.jsonl")
     lines = texts.encode().splitlines(keepends=True)
     starts = range(0, 5000, predict.CHUNK_TEXTS)
     chunks = [Chunk("in.txt", start + 1, b"".join(lines[start : start + predict.CHUNK_TEXTS])) for start in starts]
