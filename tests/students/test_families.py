@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from compatibility import COLUMNS, FAMILIES, TAGS, attempt, sentences, wordpiece
-from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
+from compatibility import COLUMNS, FAMILIES, SIZES, TAGS, Family, attempt, sentences, wordpiece
+from transformers import AutoModelForTokenClassification, AutoTokenizer, DiffLlamaConfig, EsmConfig, PreTrainedModel
 
 from hf_distill.arguments import DistillationArguments, ModelArguments
 from hf_distill.data.encoding import encode_dataset
@@ -181,6 +181,18 @@ def test_layers_that_a_teacher_has_not_are_refused(family, layers, message):
     args = ModelArguments(model_name="auto", student_layers=layers)
     with pytest.raises(UserError, match=message):
         build_student(args, TAGS, TOKENIZER, teacher_of(family))
+
+
+def test_layers_that_depend_on_their_place_or_number_are_refused():
+    small = {"num_key_value_heads": 2, "mask_token_id": 4}
+    for config, layers, message in (
+        (DiffLlamaConfig, [0, 3], "layer 3 of the teacher computes otherwise in place 1: its lambda_init is"),
+        (EsmConfig, [0, 3], "parts that depend on its number of layers: .*contact_head"),
+    ):
+        model = Family(config, SIZES | small, wordpiece).model(TOKENIZER)
+        teacher = Teacher(model, TOKENIZER, match_labels(TAGS, TAGS), 64)
+        with pytest.raises(UserError, match=f"(?s){message}"):
+            build_student(ModelArguments(model_name="auto", student_layers=layers), TAGS, TOKENIZER, teacher)
 
 
 def test_parts_of_another_family_are_refused_by_name():

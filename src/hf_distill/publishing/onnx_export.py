@@ -5,7 +5,7 @@ import importlib.util
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import numpy as np
 import torch
@@ -41,13 +41,21 @@ def check_onnx_installed() -> None:
 
 
 def check_exportable(model: PreTrainedModel) -> None:
-    """Raise a UserError if no ONNX file of the model would hold for sentences of any length."""
+    """Raise a UserError if there can be no ONNX file of the model, or none that holds for sentences of any length."""
     kind = model.config.model_type
     if kind in FIXED_LENGTH:
         raise UserError(
             f"--export onnx: the ONNX file of a student of type {kind} holds for sentences of one length only. Use "
             "another student, or leave out --export onnx."
         )
+    try:
+        with NamedTemporaryFile(suffix=".onnx") as file:
+            _trace(copy.deepcopy(model).cpu().float().eval(), file.name)
+    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        raise UserError(
+            f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
+            "student, or leave out --export onnx."
+        ) from None
 
 
 def export_onnx(
@@ -121,6 +129,18 @@ def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
 
     Path(folder).mkdir(exist_ok=True)
     paths = [Path(folder) / name for name in (MODEL_NAME, QUANTIZED_NAME)]
+    _trace(model, str(paths[0]))
+    with TemporaryDirectory() as temporary:
+        prepared = Path(temporary) / MODEL_NAME
+        quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
+        # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
+        # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
+        quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
+    return paths
+
+
+def _trace(model: PreTrainedModel, path: str) -> None:
+    """Export a model (on the CPU, in evaluation mode) in fp32."""
     # The traced graph holds for any batch size and length. Packed sequences need lengths in descending order.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
     attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -130,19 +150,12 @@ def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
         torch.onnx.export(
             _LogitsOnly(model).eval(),
             (input_ids, attention_mask),
-            str(paths[0]),
+            path,
             input_names=INPUTS,
             output_names=["logits"],
             dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
             dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
         )
-    with TemporaryDirectory() as temporary:
-        prepared = Path(temporary) / MODEL_NAME
-        quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
-        # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
-        # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
-        quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
-    return paths
 
 
 def _check_same_tags(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tags: Sequence[str]) -> None:

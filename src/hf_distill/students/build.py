@@ -262,8 +262,31 @@ def _build_from_layers(
         copied = source.get_submodule(f"{stack}.{layer}").state_dict()
         state |= {f"{stack}.{place}.{name}": value for name, value in copied.items()}
     others = (pair for pair in source.state_dict().items() if not pair[0].startswith((f"{head}.", f"{stack}.")))
-    student.load_state_dict(state | dict(others))
+    _check_places(args, source.get_submodule(stack), student.get_submodule(stack))
+    try:
+        student.load_state_dict(state | dict(others))
+    except RuntimeError as error:  # ESM has a head with a weight for each layer
+        raise UserError(
+            f"--student_layers: a teacher of type {source.config.model_type} has other parts that depend on its number "
+            f"of layers: {error}. Use --model_name bilstm, or another teacher."
+        ) from None
     return student
+
+
+def _check_places(args: ModelArguments, source: nn.Module, student: nn.Module) -> None:
+    """Raise a UserError if a layer computes with a number that depends on its place, such as DiffLlama's."""
+    for place, layer in enumerate(args.student_layers):
+        old, new = source.get_submodule(str(layer)).modules(), student.get_submodule(str(place)).modules()
+        for one, other in zip(old, new, strict=True):
+            numbers = {name: value for name, value in vars(one).items() if isinstance(value, float)}
+            changed = [name for name, value in numbers.items() if value != vars(other)[name]]
+            changed = [name for name in changed if name != "p" and "dropout" not in name]  # these may be changed
+            if changed:
+                raise UserError(
+                    f"--student_layers: layer {layer} of the teacher computes otherwise in place {place}: its "
+                    f"{changed[0]} is {numbers[changed[0]]:g} there, {vars(other)[changed[0]]:g} here. Leave it where "
+                    "it is."
+                )
 
 
 def _config_of_layers(args: ModelArguments, tags: Sequence[str], config: PretrainedConfig) -> PretrainedConfig:

@@ -81,6 +81,8 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | No
     if args.do_train_teacher:
         encoder = _load_encoder(model, corpora.tags, args.seed)
         check_parts(model, encoder.model)
+        if args.export and model.student_layers:
+            check_exportable(encoder.model)
     elif args.distillation or model.embedding_type != "train" or model.student_layers:
         teachers = _load_teachers(arguments, corpora)
         check_parts(model, teachers[0].model)
