@@ -77,7 +77,7 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--path_to_train a.tsv", "--path_to_train and --path_to_val, or --dataset_name"),
+        ("--path_to_train a.tsv", "--path_to_train and --path_to_val (or --validation_fraction), or"),
         ("--path_to_train a.tsv --dataset_name b", "leave out --path_to_train."),
         ("--dataset_name b --model_name auto", "needs --student_model_name_or_path"),
         ("--dataset_name b --model_name tinybert --classifier_size 9", "--classifier_size is for --model_name bilstm"),

@@ -181,17 +181,35 @@ def save_student(
     folder: Path,
     kind: str = "bilstm",
     tags: Sequence[str] = TAGS,
-    pattern: str | None = None,
+    rule: str = "apart",
     trained: bool = False,
 ) -> Path:
     """A student (of the kind bilstm or bert) with its ONNX files: a random one, that finds something nearly everywhere,
     or one that has learnt the rule of `tag` (and that cells and mice are of the type CELL, if the tags have that).
     """
     model, tokenizer = trained_student(kind, tuple(tags)) if trained else random_student(kind, tags)
-    model.config.word_pattern = pattern
+    model.config.word_rule = rule
     save_model(model, tokenizer, folder)
     write_onnx(model.eval(), folder / "onnx")
     return folder
+
+
+def save_reader(folder: Path, blank: bool) -> None:
+    """A byte-level classifier that knows p53 by its first subword, another one where a blank is before the word."""
+    tokenizer = byte_level(add_prefix_space=False)
+    first = tokenizer(" p53" if blank else "p53", add_special_tokens=False)["input_ids"][0]
+    sizes = {"hidden_size": len(tokenizer), "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 4}
+    labels = {"id2label": dict(enumerate(TAGS)), "label2id": {name: index for index, name in enumerate(TAGS)}}
+    model = BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))
+    embeddings = model.bert.embeddings
+    with torch.no_grad():
+        for weight in (embeddings.position_embeddings.weight, embeddings.token_type_embeddings.weight):
+            weight.zero_()
+        embeddings.word_embeddings.weight.copy_(torch.eye(len(tokenizer)))
+        model.classifier.weight.zero_()
+        model.classifier.weight[TAGS.index("S-GENE"), first] = 10.0
+        model.classifier.bias.copy_(torch.eye(len(TAGS))[0])
+    save_model(model, tokenizer, folder)
 
 
 def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -3,11 +3,24 @@
 import { AutoTokenizer, PreTrainedModel, Tensor, env } from "@huggingface/transformers";
 
 const LONGEST_WINDOW = 512;
-// What \w and \s are to Python's `re`: JavaScript's own know ASCII letters only, and other blanks.
-const WORD = "\\p{L}\\p{N}_";
-const BLANK = "\\t-\\r\\x1c-\\x20\\x85\\p{Z}";
-const CLASSES = { "\\w": `[${WORD}]`, "\\W": `[^${WORD}]`, "\\s": `[${BLANK}]`, "\\S": `[^${BLANK}]` };
-const PUNCTUATION_APART = "[^\\W_](?:[^\\W_]|\\p{M})*|\\S"; // of students without a `word_pattern`
+// What a word is (words.RULES), with what \w and \s are to Python's `re`.
+const MARKS = "\\p{M}\\u00ad\\u200c\\u200d";
+const ALPHANUMERIC = "[\\p{L}\\p{N}]";
+const SIGN = "[^\\p{L}\\p{N}\\t-\\r\\x1c-\\x20\\x85\\p{Z}]";
+const NO_BLANKS =
+  "[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\u2fdf\\u3005-\\u3007\\u3021-\\u3029\\u3031-\\u3035" +
+  "\\u3038-\\u30ff\\u31f0-\\u31ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\uf900-\\ufaff\\uff66-\\uff9f\\u{1b000}-\\u{1b16f}" +
+  "\\u{20000}-\\u{3ffff}]";
+const LETTER = `(?:${ALPHANUMERIC}|[${MARKS}])`;
+const OTHER_LETTER = `(?!${NO_BLANKS})${ALPHANUMERIC}`;
+const SIGNS =
+  `[\\u{1f1e6}-\\u{1f1ff}]{2}|${SIGN}` +
+  `(?:[\\p{M}\\u00ad\\u200c\\u{1f3fb}-\\u{1f3ff}\\u{e0020}-\\u{e007f}]|\\u200d(?:(?![_${MARKS}])${SIGN})?)*`;
+const RULES = {
+  characters: `${NO_BLANKS}[${MARKS}]*|${OTHER_LETTER}(?:${OTHER_LETTER}|[${MARKS}])*|${SIGNS}`,
+  apart: `${ALPHANUMERIC}${LETTER}*|${SIGNS}`,
+  within: `${ALPHANUMERIC}${LETTER}*(?:(?:(?![${MARKS}])${SIGN})+${LETTER}+)*|${SIGNS}`,
+};
 
 env.allowRemoteModels = false;
 env.allowLocalModels = true;
@@ -22,6 +35,8 @@ async function load(folder) {
   const answer = await env.fetch(`${folder}/config.json`);
   if (!answer.ok) throw new Error(`${folder}/config.json is not there`);
   const config = await answer.json();
+  const rule = RULES[config.word_rule ?? "characters"];
+  if (!rule) throw new Error(`${folder}/config.json: word_rule is none of ${Object.keys(RULES).join(", ")}`);
   const tokenizer = await AutoTokenizer.from_pretrained(folder);
   // "custom" is whatever reads `input_ids` and `attention_mask`: a BiLSTM as well as a BERT.
   const model = await PreTrainedModel.from_pretrained(folder, {
@@ -36,7 +51,7 @@ async function load(folder) {
     config,
     tokenizer,
     model,
-    pattern: toRegExp(config.word_pattern ?? PUNCTUATION_APART),
+    pattern: new RegExp(rule, "gv"),
     before: whole.slice(0, first),
     after: whole.slice(first + inside.length),
     maxLength: Math.min(
@@ -47,12 +62,7 @@ async function load(folder) {
   };
 }
 
-// A pattern for Python's `re` as a regular expression of JavaScript.
-function toRegExp(pattern) {
-  return new RegExp(pattern.replace(/\\./gs, (escape) => CLASSES[escape] ?? escape), "gv");
-}
-
-// The logits of each word (as the pattern found it), at its first subword (alignment.predict_words).
+// The logits of each word (as the rule found it), at its first subword (alignment.predict_words).
 async function predictWords({ model, tokenizer, before, after, maxLength }, words) {
   const ids = [];
   const starts = [];

@@ -96,8 +96,8 @@ class ModelArguments:
     add_prefix_space: bool | None = _option(
         None,
         "Whether a byte-level tokenizer puts a blank before each word, as in running text; 0: lists of words are cut "
-        "by its own settings, as transformers' run_ner.py does. Default: a teacher is tried both ways on the "
-        "development data; otherwise 1.",
+        "by its own settings, as transformers' run_ner.py does. Default: a fine-tuned model is tried both ways on the "
+        "development data; otherwise 1. What this package saved stays as it is.",
     )
     embedding_type: str = _option(
         "train",
@@ -192,7 +192,16 @@ class DataArguments:
     path_to_val: str | None = _option(None, "Development corpus, same format; selects the best checkpoint.")
     path_to_test: str | None = _option(None, "Test corpus, same format; only evaluated.")
     path_to_unlabeled: list[str] = _option(
-        [], "Plain text files (.gz too), one sentence per line, words separated by blanks."
+        [],
+        "Files of text, a sentence or a document per line: .jsonl (objects with `text` or `tokens`), .parquet, or "
+        "plain text with any other name; running text is split into words like those of the training data.",
+    )
+    unlabeled_dataset: str | None = _option(
+        None, "A Hub dataset (or local folder) of text or lists of words; up to --transfer_sentences rows are read."
+    )
+    unlabeled_dataset_config_name: str | None = _option(None, "Configuration of that dataset.")
+    unlabeled_column: str | None = _option(
+        None, "Column of the unlabelled text in .jsonl, .parquet and --unlabeled_dataset. Default: text, else tokens."
     )
     dataset_name: str | None = _option(
         None,
@@ -201,6 +210,10 @@ class DataArguments:
     dataset_config_name: str | None = _option(None, "Configuration of the dataset.")
     token_column: str = _option("tokens", "Column of words in the dataset.")
     tag_column: str = _option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
+    validation_fraction: float | None = _option(
+        None, "Without development data: take this fraction of the training sentences for that, drawn by --seed."
+    )
+    tag_names: list[str] = _option([], "The tags that integer tags of the corpora stand for, in order (O B-GENE ...).")
     input_scheme: str | None = _option(
         None, "Tag scheme of the corpora; flat: bare entity types. Default: detected in each.", choices=TAG_SCHEMES
     )
@@ -250,9 +263,16 @@ class DataArguments:
             not (self.dataset_name and paths),
             f"--dataset_name takes its splits from the dataset; leave out --{' and --'.join(paths)}.",
         )
+        fraction = self.validation_fraction
         _check(
-            bool(self.dataset_name or (self.path_to_train and self.path_to_val)),
-            "Training and development data are needed: --path_to_train and --path_to_val, or --dataset_name.",
+            bool(self.dataset_name or (self.path_to_train and (self.path_to_val or fraction))),
+            "Training and development data are needed: --path_to_train and --path_to_val (or --validation_fraction), "
+            "or --dataset_name.",
+        )
+        _check(fraction is None or 0 < fraction < 1, f"--validation_fraction must be in (0, 1), got {fraction}.")
+        _check(
+            not (fraction and self.path_to_val),
+            "--validation_fraction takes development data from the training data; leave out it or --path_to_val.",
         )
         for pair in self.rename_types:
             old, _, new = pair.partition("=")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from datasets import Dataset
 
 from hf_distill.arguments import DataArguments
 from hf_distill.data.corpora import Corpora, load_corpora
@@ -45,6 +46,39 @@ def test_unlabelled_sentences_are_chosen_or_augmented_up_to_the_number_wanted(lo
     assert words(load(transfer_sentences=3).unlabeled) == words(chosen.unlabeled), "the seed decides"
     filled = load(transfer_sentences=6)
     assert words(filled.unlabeled) == ["mice", "a", "b", "c", "d"] and len(filled.augmented) == 1
+
+
+def test_development_data_out_of_the_training_data(tmp_path, caplog):
+    (tmp_path / "train.tsv").write_text("".join(f"p{number}\tS-GENE\n\n" for number in range(40)))
+    source = str(tmp_path / "train.tsv")
+    args = DataArguments(path_to_train=source, validation_fraction=0.1)
+    corpora = load_corpora(args, seed=3)
+    assert len(corpora.eval) == 4 and len(corpora.train) == 36
+    assert sorted(words(corpora.eval) + words(corpora.train)) == sorted(f"p{number}" for number in range(40))
+    assert f"{source}: has no development data: 4 of its 40 training sentences, drawn at random" in caplog.text
+    assert words(load_corpora(args, seed=3).eval) == words(corpora.eval) != words(load_corpora(args, seed=4).eval)
+    Dataset.from_dict({"tokens": [["p53"]], "ner_tags": [["B-GENE"]]}).to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "train.tsv").unlink()
+    with pytest.raises(
+        UserError, match="has no development data .a split called validation, dev.*--validation_fraction"
+    ):
+        load_corpora(DataArguments(dataset_name=str(tmp_path)), seed=3)
+
+
+def test_unlabelled_text_is_split_like_the_training_data(tmp_path):
+    (tmp_path / "train.tsv").write_text("IL-2\tS-GENE\nbinds\tO\n.\tO\n")
+    (tmp_path / "raw.txt").write_text("See (IL-2), which binds.\n")
+    Dataset.from_dict({"text": ["It is p53-like."] * 3}).to_parquet(tmp_path / "train.parquet")
+    path = str(tmp_path / "train.tsv")
+    raw = [str(tmp_path / "raw.txt")]
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "train.parquet").rename(tmp_path / "hub" / "train.parquet")
+    args = DataArguments(
+        path_to_train=path, path_to_val=path, path_to_unlabeled=raw, unlabeled_dataset=str(tmp_path / "hub")
+    )
+    corpora = load_corpora(args, seed=0)
+    assert (corpora.word_rule, corpora.word_rule_finds) == ("within", 1)
+    assert words(corpora.unlabeled) == ["See ( IL-2 ) , which binds ."] + ["It is p53-like ."] * 3
 
 
 def test_training_text_is_labelled_then_augmented_then_unlabelled(load):

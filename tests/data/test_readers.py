@@ -1,4 +1,5 @@
 import gzip
+import json
 import os
 
 import pytest
@@ -6,7 +7,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_distill.data.readers.common import SENTENCES
 from hf_distill.data.readers.hub import load_hub_splits
-from hf_distill.data.readers.text import load_unlabeled
+from hf_distill.data.readers.text import load_unlabeled, load_unlabeled_dataset
 from hf_distill.data.readers.tsv import load_tsv
 from hf_distill.data.statistics import describe, known_types
 from hf_distill.data.tag_format import TagFormat
@@ -218,6 +219,117 @@ def test_a_changed_file_is_read_again(tmp_path):
     assert load_unlabeled([write(tmp_path, "new\n", "text.txt")])["tokens"][:] == [["new"]]
 
 
+def test_lines_that_belong_to_no_sentence(tmp_path, caplog):
+    before = "-DOCSTART-\tO\n\n# id = 1\n# text = a\tb\tc\n"
+    path = write(tmp_path, before + IOBES + "\n#\tO\n\n-DOCSTART- -X- -X- O\n\n#2\n#2\tO\n")
+    loaded = load_tsv(path, "IOBES")
+    assert loaded["tokens"][:] == [*TOKENS, ["#"], ["#2"]], "a token may be a number sign"
+    assert f"{path}: lines that belong to no sentence (-DOCSTART-: 2, comments: 3) are left out." in caplog.text
+    inside = write(tmp_path, "p53\tO\n# not here\n")
+    assert refusal_of(load_tsv, inside, "IOBES").startswith(f"{inside}:2: expected a token and a tag")
+    nothing = write(tmp_path, "# only\n\n-DOCSTART-\tO\n")
+    assert refusal_of(load_tsv, nothing, "IOBES").startswith(f"{nothing}:1: the file has no sentence")
+
+
+def test_tags_that_are_numbers(tmp_path):
+    names = TagFormat(names=("O", "B-GENE", "I-GENE"))
+    path = write(tmp_path, "BRCA1\t1\nbinds\t0\np53\t1\nkinase\t2\n\nNothing\t0\n")
+    assert load_tsv(path, "IOBES", tag_format=names).to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS}
+    message = refusal_of(load_tsv, path, "IOBES")
+    assert message == f"{path}:1: the tag '1' is a number: say what each stands for, --tag_names O B-GENE ..."
+    message = refusal_of(load_tsv, path, "IOBES", None, TagFormat(names=("O", "B-GENE")))
+    assert message == f"{path}:4: the tag '2' has no name: --tag_names has 0 to 1."
+    data = rows(TOKENS, [[1, 0, 1, 2], [0]])
+    splits = load_hub_splits(write_splits(tmp_path, train=data), None, "tokens", "ner_tags", "IOBES", names)
+    assert splits["train"].to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS}
+
+
+@pytest.mark.parametrize("name", ["validation", "dev", "devel", "val"])
+def test_the_development_split_of_a_dataset_has_many_names(tmp_path, name):
+    data = {split: rows(TOKENS, IOB2_TAGS) for split in ("train", name)}
+    for split, dataset in data.items():
+        dataset.to_parquet(tmp_path / f"{split}.parquet")
+    files = "\n".join(f"  - split: {split}\n    path: {split}.parquet" for split in data)
+    (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n")
+    assert list(load_hub_splits(str(tmp_path), None, "tokens", "ner_tags", "IOBES")) == ["train", "validation"]
+
+
+RAW = "Loss of p53, (MDM2).\nIL-2 binds.\n"
+SPLIT = [["Loss", "of", "p53", ",", "(", "MDM2", ")", "."], ["IL", "-", "2", "binds", "."]]
+
+
+def test_running_text_is_split_like_the_training_data(tmp_path, caplog):
+    raw = write(tmp_path, RAW, "raw.txt")
+    tokenised = write(tmp_path, "".join(" ".join(words) + "\n" for words in SPLIT), "tokenised.txt")
+    assert load_unlabeled([raw, tokenised], "apart")["tokens"][:] == SPLIT * 2
+    assert (
+        f"{raw}: in a sample, 33.3% of what" in caplog.text and "running text, split by the rule apart." in caplog.text
+    )
+    assert f"{tokenised}: in a sample, 100.0% of" in caplog.text and "training data: taken as it is." in caplog.text
+    assert load_unlabeled([raw], "within")["tokens"][1] == ["IL-2", "binds", "."]
+    assert load_unlabeled([raw])["tokens"][:] == [["Loss", "of", "p53,", "(MDM2)."], ["IL-2", "binds."]]
+    # Of the training data, too, the rule finds only some words, so that these are as they should be.
+    odd = write(tmp_path, "(MDM2) binds to IL-2 .\n", "odd.txt")
+    assert load_unlabeled([odd], "apart", rule_finds=0.6)["tokens"][0] == ["(MDM2)", "binds", "to", "IL-2", "."]
+
+
+def test_json_lines_and_parquet(tmp_path):
+    lines = [{"text": "Loss of p53, (MDM2)."}, {"text": "IL-2 binds."}]
+    jsonl = write(tmp_path, "\n\n".join(map(json.dumps, lines)), "a.jsonl")
+    tokens = write(tmp_path, gzip.compress(b'{"tokens": ["(MDM2)", "is"], "id": 1}\n', mtime=0), "b.jsonl.gz")
+    Dataset.from_list(lines).to_parquet(tmp_path / "c.parquet")
+    Dataset.from_dict({"abstract": ["IL-2 binds."]}).to_parquet(tmp_path / "d.parquet")
+    loaded = load_unlabeled([jsonl, tokens, str(tmp_path / "c.parquet")], "apart")
+    assert loaded["tokens"][:] == [*SPLIT, ["(MDM2)", "is"], *SPLIT]
+    other = str(tmp_path / "d.parquet")
+    assert load_unlabeled([other], "apart", column="abstract")["tokens"][:] == SPLIT[1:]
+    assert refusal_of(load_unlabeled, [other]) == (
+        f"{other}:1: has no column 'tokens', only abstract. Set it with --unlabeled_column."
+    )
+
+
+def test_unlabelled_text_of_a_dataset(tmp_path):
+    Dataset.from_list([{"text": line} for line in RAW.splitlines() * 3]).to_parquet(tmp_path / "train.parquet")
+    assert load_unlabeled_dataset(str(tmp_path), None, None, 0, "apart", 1.0)["tokens"][:] == SPLIT * 3
+    assert load_unlabeled_dataset(str(tmp_path), None, "text", 3, "apart", 1.0)["tokens"][:] == [*SPLIT, SPLIT[0]]
+    message = refusal_of(load_unlabeled_dataset, str(tmp_path), None, "words", 0, "apart", 1.0)
+    assert message.startswith(f"{tmp_path}/train:1: has no column 'words', only text.")
+    message = refusal_of(load_unlabeled_dataset, str(tmp_path / "none"), None, None, 0, "apart", 1.0)
+    assert message.startswith(f"{tmp_path / 'none'}: the dataset cannot be loaded: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.txt", '{"text": "p53"}\n{"text": "IL-2"}\n', "1: expected text, found JSON"),
+        ("a.txt", 'id,text\n1,"Loss of p53, it says"\n2,"IL-2"\n', "1: expected text, found a row of CSV: 'id,text'"),
+        ("a.txt", "p53\tB-GENE\nbinds\tO\n\n", "1: expected text, found a word with its tag"),
+        ("a.txt", "p53 B-GENE\nbinds O\n", "1: expected text, found a word with its tag"),
+        ("a.jsonl", '{"text": "p53"}\n{"text": 3}\n', "2: 'text' holds neither text nor a list of words: 3"),
+        ("a.jsonl", '{"tokens": ["p53", ""]}\n', "1: a word that is empty, or has a tab or line end: ''"),
+        ("a.jsonl", '{"text": "p53"}\np53\n', "2: not valid JSON"),
+        ("a.jsonl", "3\n", "1: expected an object with `text` or `tokens`"),
+        ("a.jsonl", '{"text": "p\\u0000"}\n', "1: the text contains a NUL"),
+        ("a.parquet", "p53", ": not a Parquet file"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path, name, content, says):
+    path = write(tmp_path, content, name)
+    assert refusal_of(load_unlabeled, [path], "apart").startswith(f"{path}:{says.removeprefix(':')}")
+
+
+def test_lines_that_look_a_little_like_csv_are_text(tmp_path):
+    lines = [
+        "Yes, it binds",
+        '"p53," he said, "binds."',
+        "p53,MDM2 and others",
+        "In 1,000 cases",
+        "[ p53 ]",
+        "Vitamin O",
+    ]
+    assert len(load_unlabeled([write(tmp_path, "\n".join(lines), "a.txt")], "apart")) == len(lines)
+
+
 def test_unlabeled_text(tmp_path):
     first = write(tmp_path, "\ufeffp53 binds\t BRCA1 .\r\n\r\n  \na\u00a0b c\u2028d e\u0085f\n", "first.txt")
     second = write(tmp_path, gzip.compress(b"  last line"), "second.txt.gz")
@@ -317,9 +429,10 @@ def test_faulty_rows_of_a_hub_dataset(tmp_path, tokens, tags, row, says):
 
 
 def test_missing_split_and_column_of_a_hub_dataset(tmp_path):
-    folder = write_splits(tmp_path, train=rows(TOKENS, IOB2_TAGS))
+    folder = write_splits(tmp_path, test=rows(TOKENS, IOB2_TAGS))
     assert refusal_of(load_hub_splits, folder, None, "tokens", "ner_tags", "IOBES") == (
-        f"{folder}: has no split 'validation', only train."
+        f"{folder}: has no split 'train', only test."
     )
+    folder = write_splits(tmp_path, train=rows(TOKENS, IOB2_TAGS))
     message = refusal_of(load_hub_splits, folder, None, "words", "ner_tags", "IOBES")
     assert message.startswith(f"{folder}/train: has no column 'words', only tokens, ner_tags.")

@@ -8,8 +8,6 @@ import pytest
 import tiny
 import torch
 
-from hf_distill.runtime.words import PUNCTUATION_APART, PUNCTUATION_WITHIN
-
 pytest.importorskip("playwright", reason="the demo is tested with playwright: pip install playwright")
 for program in ("npm", "chromium"):
     if not shutil.which(program):
@@ -32,6 +30,7 @@ TEXTS = [
     "x" * 300,
     " ".join(word for words in tiny.sentences(60, seed=9) for word in words),  # many windows
     "🧬p53é" * 60 + " the kinase",
+    "王明在p53上海。タワーへ ยีนข้าว हिन्दी-क्\u200dष می\u200cخواهم 👨\u200d👩\u200d👧❤️!👍🏽🇩🇪 1️⃣ p53",
 ]
 
 
@@ -44,17 +43,17 @@ def built(tmp_path_factory):
 
 @pytest.mark.isa
 @pytest.mark.parametrize(
-    ("kind", "pattern", "tags"),
+    ("kind", "rule", "tags"),
     [
-        ("bert", PUNCTUATION_APART, TAGS),
-        ("bilstm", PUNCTUATION_WITHIN, TAGS),
-        ("bilstm", None, ["O", "B-GENE", "I-GENE"]),
+        ("bert", "apart", TAGS),
+        ("bilstm", "within", TAGS),
+        ("bilstm", "characters", ["O", "B-GENE", "I-GENE"]),
     ],
 )
-def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, kind, pattern, tags):
+def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, kind, rule, tags):
     # One window at a time, as the page asks: in int8, what stands in one batch is scaled alike.
     monkeypatch.setattr("hf_distill.runtime.windows.BATCH_SUBWORDS", 1)
-    student = tiny.save_student(tmp_path, kind, tags, pattern, trained=True)
+    student = tiny.save_student(tmp_path, kind, tags, rule, trained=True)
     find = web.python_pipeline(student)
     texts = [*TEXTS, *(" ".join(words) for words in tiny.sentences(40, seed=5))]
     expected = [web.spans(find(text)) for text in texts]
@@ -70,7 +69,7 @@ def test_the_page_marks_what_the_pipeline_finds(tmp_path, monkeypatch, built, ki
 
 @pytest.mark.isa
 def test_what_is_typed_is_marked_and_listed(tmp_path, built):
-    student = tiny.save_student(tmp_path, "bilstm", TAGS, PUNCTUATION_APART, trained=True)
+    student = tiny.save_student(tmp_path, "bilstm", TAGS, "apart", trained=True)
     text = "Loss of p53 (BRCA1)"
     mentions = web.python_pipeline(student)(text)
     assert mentions
@@ -99,7 +98,7 @@ def test_what_is_typed_is_marked_and_listed(tmp_path, built):
 
 def test_nothing_is_asked_for_elsewhere(tmp_path, built):
     """Neither the page nor its worker could, if it wanted to."""
-    student = tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART, trained=True)
+    student = tiny.save_student(tmp_path, "bert", TAGS, "apart", trained=True)
 
     def ask(demo, place):
         elsewhere = demo.page.url.replace("127.0.0.1", "localhost")
@@ -120,7 +119,7 @@ def test_a_missing_student_is_reported_in_words(tmp_path, built):
 
 
 def test_the_stock_pipeline_of_transformers_js_reads_the_folder(tmp_path):
-    student = tiny.save_student(tmp_path, "bert", TAGS, PUNCTUATION_APART, trained=True)
+    student = tiny.save_student(tmp_path, "bert", TAGS, "apart", trained=True)
     script = """
         import { env, pipeline } from "@huggingface/transformers";
         env.allowRemoteModels = false;

@@ -18,7 +18,6 @@ from hf_distill.publishing.onnx_export import write_onnx
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
 from hf_distill.runtime.tags import UserError, make_tags
-from hf_distill.runtime.words import PUNCTUATION_APART
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
 from hf_distill.workflow.preparation import prepare_arguments
@@ -34,7 +33,7 @@ def folder(tmp_path):
     tokenizer = tiny.wordpiece()
     torch.manual_seed(3)
     config = BiLSTMConfig(len(tokenizer), 8, 6, pad_token_id=tokenizer.pad_token_id, **label_config(TAGS))
-    config.word_pattern = PUNCTUATION_APART
+    config.word_rule, config.word_rule_finds = "apart", 0.5
     model = BiLSTMForTokenClassification(config)
     torch.nn.init.normal_(model.classifier.weight, std=3)
     save_model(model, tokenizer, folder)

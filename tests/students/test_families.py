@@ -6,7 +6,14 @@ import pytest
 import tiny
 import torch
 from compatibility import COLUMNS, FAMILIES, SIZES, TAGS, Family, attempt, sentences, wordpiece
-from transformers import AutoModelForTokenClassification, AutoTokenizer, DiffLlamaConfig, EsmConfig, PreTrainedModel
+from transformers import (
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    DebertaV2Config,
+    DiffLlamaConfig,
+    EsmConfig,
+    PreTrainedModel,
+)
 
 from hf_distill.arguments import DistillationArguments, ModelArguments
 from hf_distill.data.encoding import encode_dataset
@@ -160,6 +167,14 @@ def test_a_student_from_layers_of_the_teacher(tmp_path, family):
     before = student.get_submodule(head).weight.clone()
     trainer.train()
     assert not torch.equal(student.get_submodule(head).weight, before)
+
+
+def test_lists_that_are_as_long_as_the_model_is_deep_stay():
+    fields = FAMILIES["DeBERTa-v2, v3"].fields | {"num_hidden_layers": 2}
+    model = Family(DebertaV2Config, fields, wordpiece).model(TOKENIZER)
+    teacher = Teacher(model, TOKENIZER, match_labels(TAGS, TAGS), 64)
+    student = build_student(ModelArguments(model_name="auto", student_layers=[1]), TAGS, TOKENIZER, teacher)
+    assert student.config.pos_att_type == ["c2p", "p2c"] and student.config.num_hidden_layers == 1
 
 
 def test_copied_layers_take_another_dropout():

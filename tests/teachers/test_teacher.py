@@ -52,21 +52,7 @@ def test_a_head_that_begins_mentions_with_i_is_read_as_iob1(tmp_path, tokenizer,
 
 @pytest.mark.parametrize("blank", [True, False])
 def test_a_teacher_is_read_as_it_was_fine_tuned(tmp_path, caplog, blank):
-    """One that knows p53 by its first subword, which is another one with a blank before the word."""
-    tokenizer = tiny.byte_level(add_prefix_space=False)
-    first = tokenizer(" p53" if blank else "p53", add_special_tokens=False)["input_ids"][0]
-    labels = {"id2label": dict(enumerate(tiny.TAGS)), "label2id": {tag: i for i, tag in enumerate(tiny.TAGS)}}
-    sizes = {"hidden_size": len(tokenizer), "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 4}
-    model = BertForTokenClassification(BertConfig(vocab_size=len(tokenizer), **sizes, **labels))
-    embeddings = model.bert.embeddings
-    with torch.no_grad():
-        for weight in (embeddings.position_embeddings.weight, embeddings.token_type_embeddings.weight):
-            weight.zero_()
-        embeddings.word_embeddings.weight.copy_(torch.eye(len(tokenizer)))
-        model.classifier.weight.zero_()
-        model.classifier.weight[tiny.TAGS.index("S-GENE"), first] = 10.0
-        model.classifier.bias.copy_(torch.eye(5)[0])
-    save_model(model, tokenizer, tmp_path)
+    tiny.save_reader(tmp_path, blank)
     rows = [{"tokens": ["the", "p53"], "tags": ["O", "S-GENE"]}, {"tokens": ["p53"], "tags": ["S-GENE"]}]
     development = Dataset.from_list(rows, features=SENTENCES)
     teacher = find_prefix_space(load_teacher(str(tmp_path), tiny.TAGS), development)

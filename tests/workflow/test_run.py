@@ -16,7 +16,7 @@ from hf_distill.cli import main
 from hf_distill.publishing.onnx_export import instruction_set
 from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
-from hf_distill.runtime.words import PUNCTUATION_APART
+from hf_distill.runtime.windows import subwords
 from hf_distill.students.save import save_model
 from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS
 from hf_distill.teachers.loading import load_tokenizer
@@ -104,7 +104,7 @@ def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, cap
     assert main([*command, "--logging_steps", "3"]) == 0, "how often to log is no part of the job"
     assert "0 sentences to label" in capsys.readouterr().out, "signals are read"
     assert Path("out/model.safetensors").read_bytes() == first
-    assert json.loads(Path("out/config.json").read_text())["word_pattern"] == PUNCTUATION_APART
+    assert json.loads(Path("out/config.json").read_text())["word_rule"] == "apart"
     # An interrupted run goes on from its last whole checkpoint and comes to the same end.
     Path("out/all_results.json").unlink()
     for name in ("out/model.safetensors", "out/checkpoint-4/trainer_state.json"):
@@ -133,6 +133,19 @@ def test_teacher_baseline_and_student_in_one_run(here, capsys):
     assert "student, labels alone (eval)" in capsys.readouterr().out
     AutoModelForTokenClassification.from_pretrained("out/teacher")
     AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)
+
+
+@pytest.mark.parametrize("blank", [True, False])
+def test_somebody_elses_student_is_evaluated_as_it_was_fine_tuned(here, blank):
+    tiny.save_reader(Path("student"), blank)
+    for path in ("train.tsv", "val.tsv"):
+        Path(path).write_text("the\tO\np53\tS-GENE\n\np53\tS-GENE\nbinds\tO\n\n" * 5)
+    command = "--model_name auto --student_model_name_or_path student --do_train 0 --distillation 0 --output_dir out"
+    assert main([*tiny.DATA, *command.split()]) == 0
+    assert results("out")["eval_f1"] == 1
+    # As it was saved, it is read from now on.
+    [(ids, _)] = subwords(load_tokenizer("out"), [["p53"]])
+    assert load_tokenizer("out").decode(ids[:1]).startswith(" ") == blank
 
 
 def test_a_trained_student_is_evaluated(here, capsys):

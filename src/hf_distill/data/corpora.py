@@ -11,9 +11,10 @@ from transformers.utils import logging
 from ..arguments import DataArguments
 from ..files import write_columns
 from ..runtime.tags import UserError, make_tags
+from ..runtime.words import DEFAULT_RULE, WORDS_THAT_FIT, choose_rule
 from .augmentation import augment
-from .readers.hub import load_hub_splits
-from .readers.text import load_unlabeled
+from .readers.hub import SPLITS, load_hub_splits
+from .readers.text import load_unlabeled, load_unlabeled_dataset
 from .readers.tsv import load_tsv
 from .statistics import find_leaked, known_types, mention_counts
 from .tag_format import corpus_format, differing_in_case
@@ -35,6 +36,8 @@ class Corpora:
         test: test sentences, if there are any.
         unlabeled: sentences without tags (None in every row), if there are any.
         augmented: sentences made from `train`, if there are any.
+        word_rule: how running text is split into words like those of `train`, one of `words.RULES`.
+        word_rule_finds: the share of the words of `train` that it finds in running text.
     """
 
     train: Dataset
@@ -43,6 +46,8 @@ class Corpora:
     test: Dataset | None = None
     unlabeled: Dataset | None = None
     augmented: Dataset | None = None
+    word_rule: str = DEFAULT_RULE
+    word_rule_finds: float = 1.0
 
     def datasets(self) -> dict[str, Dataset]:
         """The datasets that there are, by name."""
@@ -72,7 +77,7 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
         UserError: a file or row is invalid.
     """
     with PartialState().main_process_first():
-        splits = _load_splits(args, args.tag_scheme)
+        splits = _load_splits(args, args.tag_scheme, seed)
     held_out = [splits[name] for name in EVALUATED if name in splits]
     types = known_types(splits["train"])
     train = _check_leaks("train", splits["train"], held_out, args.drop_leaked)
@@ -102,13 +107,47 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
             f"--drop_leaked 1 leaves no training sentence with {', '.join(sorted(lost_types))}: all of them also "
             "occur in devel or test data."
         )
-    unlabeled = _load_unlabeled(args, held_out, seed) if args.path_to_unlabeled else None
+    rule, found = choose_rule(train["tokens"][:])
+    if found < WORDS_THAT_FIT and PartialState().is_main_process:
+        logger.warning(
+            f"{source}: no rule splits running text into words like those of the training data: the best ({rule}) "
+            f"finds {found:.1%} of them. Give a trained model lists of words (is_split_into_words=True)."
+        )
+    unlabeled = _load_unlabeled(args, held_out, seed, rule, found)
     augmented = _augment(args, train, held_out, args.transfer_sentences - len(unlabeled or ()), seed)
     tags = make_tags(types, args.tag_scheme)
-    return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented)
+    return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented, rule, found)
 
 
-def _load_splits(args: DataArguments, tag_scheme: str) -> dict[str, Dataset]:
+def _load_splits(args: DataArguments, tag_scheme: str, seed: int) -> dict[str, Dataset]:
+    """The labelled splits; `eval` may come out of `train`."""
+    splits = _read_splits(args, tag_scheme)
+    source, fraction = args.path_to_train or args.dataset_name, args.validation_fraction
+    if "eval" in splits and fraction:
+        raise UserError(f"{source}: has development data; leave out --validation_fraction.")
+    if "eval" not in splits and not fraction:
+        raise UserError(
+            f"{source}: has no development data (a split called {', '.join(SPLITS['validation'])}). "
+            "--validation_fraction 0.1 takes a tenth of the training sentences for that."
+        )
+    if fraction:
+        parts = splits["train"].train_test_split(test_size=fraction, seed=seed)
+        if PartialState().is_main_process:
+            logger.warning(
+                f"{source}: has no development data: {len(parts['test']):,} of its {len(splits['train']):,} training "
+                "sentences, drawn at random, are taken for that (--validation_fraction, --seed)."
+            )
+        lost = sorted(set(known_types(splits["train"])) - set(known_types(parts["train"])))
+        if lost:
+            raise UserError(
+                f"--validation_fraction {fraction:g} leaves no training sentence with {', '.join(lost)}: choose "
+                "another fraction or --seed."
+            )
+        splits |= {"train": parts["train"], "eval": parts["test"]}
+    return splits
+
+
+def _read_splits(args: DataArguments, tag_scheme: str) -> dict[str, Dataset]:
     if args.dataset_name:
         names = {"validation": "eval"}
         splits = load_hub_splits(
@@ -139,9 +178,24 @@ def _warn_of_case(counts: Mapping[str, int], source: str) -> None:
             )
 
 
-def _load_unlabeled(args: DataArguments, held_out: Sequence[Dataset], seed: int) -> Dataset:
+def _load_unlabeled(
+    args: DataArguments, held_out: Sequence[Dataset], seed: int, rule: str, rule_finds: float
+) -> Dataset | None:
+    parts = []
     with PartialState().main_process_first():
-        unlabeled = load_unlabeled(args.path_to_unlabeled)
+        if args.path_to_unlabeled:
+            parts.append(load_unlabeled(args.path_to_unlabeled, rule, rule_finds, args.unlabeled_column))
+        if args.unlabeled_dataset:
+            name, config_name, column = (
+                args.unlabeled_dataset,
+                args.unlabeled_dataset_config_name,
+                args.unlabeled_column,
+            )
+            limit = args.transfer_sentences
+            parts.append(load_unlabeled_dataset(name, config_name, column, limit, rule, rule_finds))
+    if not parts:
+        return None
+    unlabeled = concatenate_datasets(parts)
     unlabeled = _check_leaks("unlabeled", unlabeled, held_out, args.drop_leaked)
     return _sample("unlabeled", unlabeled, args.transfer_sentences, seed) if args.transfer_sentences else unlabeled
 

@@ -24,13 +24,15 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object, parse_flag_from_env
 from tqdm.auto import tqdm
-from transformers import AutoConfig
+from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from ..arguments import PredictionArguments
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+from ..runtime.pipeline import running_text_notice
 from ..runtime.schemes import model_tags
 from ..runtime.tags import OUTSIDE, UserError
+from ..runtime.words import word_rule
 from ..teachers.labels import is_undecided, match_labels
 from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_space_notice, resolve_model
 from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
@@ -52,14 +54,14 @@ def predict(args: PredictionArguments) -> None:
     cpu = not torch.cuda.is_available() or args.runtime in ONNX_FILES or parse_flag_from_env("ACCELERATE_USE_CPU")
     state = PartialState(cpu, timeout=timedelta(days=7))  # how long a process waits for a slower one
     device = "cpu" if cpu else str(state.device)
-    runtime, setup = _choose_runtime(args, device)
+    config = _load_config(args)
+    runtime, setup = _choose_runtime(args, device, config)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if state.num_processes > 1 else 1
     workers = 1 if device != "cpu" else max(1, cores // local)
     if state.is_main_process:
-        if args.add_prefix_space is None:
-            notice = prefix_space_notice(load_tokenizer(setup.model, args.trust_remote_code), args.trust_remote_code)
-            print(notice, end="\n" * bool(notice), flush=True)
+        for notice in _notices(args, setup.model, config):
+            print(notice, flush=True)
         processes = f"{workers * state.num_processes} process(es)"
         print(f"{args.model}: {NAMES[runtime]} on {device}, up to {processes}; output: {args.output}", flush=True)
 
@@ -99,11 +101,26 @@ def _check_files(args: PredictionArguments) -> None:
         raise UserError(f"{args.output}: --output is a folder; give the name of a file.")
 
 
-def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup]:
+def _load_config(args: PredictionArguments) -> PretrainedConfig:
+    with explain_loading_errors(args.model):
+        return AutoConfig.from_pretrained(resolve_model(args.model), trust_remote_code=args.trust_remote_code)
+
+
+def _notices(args: PredictionArguments, model: str, config: PretrainedConfig) -> list[str]:
+    """Return what may make the model miss mentions in this input."""
+    notices = []
+    if args.add_prefix_space is None:
+        tokenizer = load_tokenizer(model, args.trust_remote_code)
+        notices.append(prefix_space_notice(tokenizer, args.trust_remote_code))
+    if any(ending(path) != ".tsv" for path in args.input):
+        notices.append(running_text_notice(config))
+    return list(filter(None, notices))
+
+
+def _choose_runtime(args: PredictionArguments, device: str, config: PretrainedConfig) -> tuple[str, Setup]:
     """Return the name of the runtime and the setup of its worker processes."""
     name = resolve_model(args.model)
-    with explain_loading_errors(args.model):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=args.trust_remote_code)
+    word_rule(config)
     try:
         tags = model_tags(config, args.scheme, args.entity_type)
         if tags is not None:

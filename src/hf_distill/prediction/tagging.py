@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +19,7 @@ from ..runtime.onnx_model import OnnxModel
 from ..runtime.pipeline import locate_words, make_mentions, predict_words
 from ..runtime.tags import UserError, constrained_decode, convert_tags, detect_scheme, entity_types, make_tags
 from ..runtime.windows import window_length
-from ..runtime.words import PUNCTUATION_APART
+from ..runtime.words import word_rule
 from ..teachers.labels import LabelMap, begins_with_inside, match_labels
 from ..teachers.loading import explain_loading_errors, load_tokenizer
 
@@ -69,7 +70,7 @@ class _Tagger:
     tokenizer: PreTrainedTokenizerBase
     labels: LabelMap
     scheme: str  # of the written tags
-    pattern: str
+    rule: str
     max_length: int
 
 
@@ -101,7 +102,7 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     if not texts:
         return b"", 0
     tagger = _load_tagger(setup)
-    located = [locate_words(text, tagger.pattern) for text, _, _ in texts]
+    located = [locate_words(text, tagger.rule) for text, _, _ in texts]
     logits = predict_words(tagger.model, tagger.tokenizer, [text["words"] for text in located], tagger.max_length)
     scores = tagger.labels.convert(logits)
     tags = tagger.labels.tags
@@ -127,7 +128,7 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
 def begins_inside(setup: Setup, chunk: Chunk) -> bool:
     """Whether the model begins the mentions of a chunk with I- (`begins_with_inside`)."""
     tagger = _load_tagger(setup)
-    texts = [locate_words(text, tagger.pattern)["words"] for text, _, _ in _READERS[ending(chunk.path)](chunk)]
+    texts = [locate_words(text, tagger.rule)["words"] for text, _, _ in _READERS[ending(chunk.path)](chunk)]
     logits = predict_words(tagger.model, tagger.tokenizer, texts[:TRIED_TEXTS], tagger.max_length)
     return begins_with_inside(logits, setup.tags)
 
@@ -150,13 +151,12 @@ def _load_tagger(setup: Setup) -> _Tagger:
                 setup.model, trust_remote_code=setup.trust_remote_code
             )
             model.to(setup.device).eval()
-    pattern = getattr(config, "word_pattern", None) or PUNCTUATION_APART
     if getattr(config, "tags", None):  # saved by this package
         labels = LabelMap(setup.tags, setup.tags, tuple((index,) for index in range(len(setup.tags))))
     else:
         labels = match_labels(setup.tags, make_tags(entity_types(setup.tags), "IOBES"), setup.begins_inside)
     scheme = detect_scheme(setup.tags)
-    return _Tagger(model, tokenizer, labels, scheme, pattern, window_length(tokenizer, config))
+    return _Tagger(model, tokenizer, labels, scheme, word_rule(config), window_length(tokenizer, config))
 
 
 def _lines(chunk: Chunk) -> list[tuple[str, str]]:
@@ -170,6 +170,10 @@ def _lines(chunk: Chunk) -> list[tuple[str, str]]:
             raise UserError(
                 f"{place}: not UTF-8 ({error.reason} at byte {error.start}): {line[:80]!r}. Convert the file to UTF-8."
             ) from None
+        if "\0" in text:
+            raise UserError(
+                f"{place}: the line contains a NUL character (UTF-16?): {text[:80]!r}. Convert it to UTF-8."
+            )
         lines.append((place, text.removesuffix("\r")))
     return lines
 
@@ -216,6 +220,8 @@ def _read_tsv(chunk: Chunk) -> Iterator[Text]:
             rows.append(line.split("\t"))
             if not rows[-1][0].strip(" "):
                 raise UserError(f"{place}: the word is empty: {line!r}. Fill it in.")
+            if re.search(r"\S +([BIESLUMW]-\S+|O) *$", rows[-1][0]):
+                raise UserError(f"{place}: a word and a tag separated by blanks: {line!r}. Separate them by a tab.")
         elif rows:
             words = [row[0] for row in rows]
             yield words, {"text": " ".join(words)}, [row[1:] for row in rows]

@@ -70,7 +70,10 @@ def source(data_args: DataArguments, corpus: str) -> str:
         "test": [data_args.path_to_test],
         "unlabeled": data_args.path_to_unlabeled,
     }
-    return ", ".join(Path(path).name for path in files[corpus] if path)
+    names = [Path(path).name for path in files[corpus] if path]
+    if corpus == "unlabeled" and data_args.unlabeled_dataset:
+        names.append(shown(data_args.unlabeled_dataset))
+    return ", ".join(names)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

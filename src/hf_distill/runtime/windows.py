@@ -25,7 +25,10 @@ ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
 LONGEST_WINDOW = 512
 BATCH_SUBWORDS = 4096  # subwords per inference batch, padding included
 # Types of models whose position ids start after the id of the padding token, which is 1.
-POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet", "xlm-roberta-xl")
+POSITIONS_AFTER_PADDING = tuple(
+    "roberta xlm-roberta camembert longformer mpnet xlm-roberta-xl data2vec-text roberta-prelayernorm xmod ibert luke "
+    "lilt layoutlmv3 markuplm esm".split()
+)
 KEPT_WORDS = 100_000  # size of a tokenizer's cache (words), about 30 MB
 
 _PIECES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()

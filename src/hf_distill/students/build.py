@@ -79,6 +79,12 @@ def build_student(
         student = _build_bilstm(args, tags, tokenizer, teacher, text)
     else:
         student = _build_tinybert(args, tags, tokenizer)
+    rows = student.get_input_embeddings().get_parameter("weight").shape[0]
+    if args.tokenizer_name and len(tokenizer) > rows:
+        raise UserError(
+            f"The tokenizer has {len(tokenizer):,} subwords, the student embeddings of {rows:,}: they do not belong "
+            "together. Leave out --tokenizer_name."
+        )
     if args.student_checkpoint:
         load_state_dict(student, read_state_dict(args.student_checkpoint), args.student_checkpoint)
     return student
@@ -295,8 +301,9 @@ def _config_of_layers(args: ModelArguments, tags: Sequence[str], config: Pretrai
     for name in ("id2label", "label2id", "tags", "num_labels", "architectures", "_name_or_path"):
         fields.pop(name, None)
     for name, value in fields.items():
-        # One value per layer, such as ModernBERT's kinds of attention and Longformer's windows.
-        if isinstance(value, list) and len(value) == config.num_hidden_layers:
+        # One value per layer, such as ModernBERT's kinds of attention (layer_types) and Longformer's windows.
+        per_layer = "layer" in name or name == "attention_window"
+        if per_layer and isinstance(value, list) and len(value) == config.num_hidden_layers:
             fields[name] = [value[layer] for layer in args.student_layers]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if args.dropout is not None and number and ("dropout" in name or name.endswith("pdrop")):

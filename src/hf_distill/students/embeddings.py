@@ -62,10 +62,13 @@ def transfer_embeddings(
     return result
 
 
-def _algorithm(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str | None]:
-    """Return a tokenizer's algorithm (WordPiece, BPE, ...) and the prefix of its continuing subwords."""
-    model = tokenizer.backend_tokenizer.model
-    return type(model).__name__, getattr(model, "continuing_subword_prefix", None)
+def _algorithm(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str, bool]:
+    """Return a tokenizer's algorithm (WordPiece, BPE, ...), the prefix of its continuing subwords, and whether their
+    characters stand for bytes.
+    """
+    backend = tokenizer.backend_tokenizer
+    prefix = getattr(backend.model, "continuing_subword_prefix", None)
+    return type(backend.model).__name__, prefix or "", "ByteLevel" in repr(backend.pre_tokenizer)
 
 
 def _subword_spans(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[list[tuple[int, int, int]]]:

@@ -41,7 +41,7 @@ PACKAGED_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb
 
 # Words with digits, hyphens, accents, apostrophes and of several scripts, in which tokenizers differ.
 PROBE = "Naïve HeLa co-transfected Δψ (p53) p53 IL-2's 's 10.5 1,000 μg/ml Müller हिन्दी ไทย 中文 العربية".split()
-RARE = 0.01  # of the words may be cut otherwise
+RARE, RARE_SHARE = 2, 0.01  # so many words, or this share of them, may be cut otherwise
 
 logger = logging.get_logger(__name__)
 
@@ -190,13 +190,16 @@ def _with_prefix_space(
         lambda: AutoTokenizer.from_pretrained(name, add_prefix_space=True, trust_remote_code=trust_remote_code),
         lambda: _prepend_blank(tokenizer),  # where a word is cut before a blank is added to each part
     )
+    wrong = probe
     for variant in variants:
-        chosen = variant()
-        wrong = otherwise(chosen)
-        if len(wrong) <= RARE * len(probe):
+        other = variant()
+        cut_otherwise = otherwise(other)
+        if len(cut_otherwise) < len(wrong):
+            chosen, wrong = other, cut_otherwise
+        if not wrong:
             break
     examples = ", ".join(wrong[:3])
-    if len(wrong) > RARE * len(probe):
+    if len(wrong) > max(RARE, RARE_SHARE * len(probe)):
         raise UserError(
             f"The tokenizer of {name} cuts words of a list otherwise than in a text, {len(wrong)} of {len(probe)} such "
             f"as {examples}. If the model was fine-tuned on lists of words cut so: --add_prefix_space 0."

@@ -39,6 +39,11 @@ def _check(model: ModelArguments, args: DistillationArguments) -> None:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
         )
+    if model.prune_vocabulary and args.intermediate_losses:
+        raise UserError(
+            "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight need one vocabulary for teacher "
+            "and student: set them to 0, or leave out --prune_vocabulary."
+        )
     if args.do_train_baseline and not (args.do_train and args.distillation):
         raise UserError(
             "--do_train_baseline compares a distilled student with one that learns from the labels alone: it needs "

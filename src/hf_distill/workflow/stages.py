@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 import safetensors.torch
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
@@ -29,7 +30,6 @@ from ..files import last_whole_checkpoint, write_json
 from ..publishing.hub import create_repository
 from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
-from ..runtime.words import WORDS_THAT_FIT, choose_pattern
 from ..students.build import build_student, check_parts, label_config
 from ..students.pruning import prune_vocabulary
 from ..students.save import save_model
@@ -39,7 +39,7 @@ from ..teachers.loading import (
     explain_loading_errors,
     load_tokenizer,
     model_digest,
-    prefix_space_notice,
+    own_settings,
     resolve_model,
     same_tokenizer,
 )
@@ -104,7 +104,7 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
             labels=model.teacher_labels,
             max_seq_length=arguments.data.max_seq_length,
             trust_remote_code=model.trust_remote_code,
-            tag_format=dataclasses.replace(corpus_format(arguments.data), scheme=model.teacher_scheme),
+            tag_format=dataclasses.replace(corpus_format(arguments.data), scheme=model.teacher_scheme, names=()),
             add_prefix_space=model.add_prefix_space is not False,
             words=_probe_words(corpora),
         )
@@ -112,13 +112,18 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
     ]
     for teacher in teachers:
         teacher.model.to(arguments.training.device)  # type: ignore[arg-type]  # transformers' decorator hides self
-    with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
-    tried = with_mentions.select(range(min(TRIED_SENTENCES, len(with_mentions))))
+    tried = _tried_sentences(corpora)
     if model.add_prefix_space is None:
         teachers = [find_prefix_space(teacher, tried, model.trust_remote_code) for teacher in teachers]
     if model.teacher_scheme is None:
         teachers = [find_scheme(teacher, tried["tokens"][:]) for teacher in teachers]
     return teachers
+
+
+def _tried_sentences(corpora: Corpora) -> Dataset:
+    """Development sentences on which a teacher is tried: some with mentions."""
+    with_mentions = corpora.eval.filter(lambda tags: any(tag != OUTSIDE for tag in tags), input_columns="tags")
+    return with_mentions.select(range(min(TRIED_SENTENCES, len(with_mentions))))
 
 
 def _probe_words(corpora: Corpora) -> set[str]:
@@ -161,10 +166,18 @@ def reserve_with_tokenizer(
     with PartialState().main_process_first():
         reserve_output_dir(folder, describe_job([model, data, args], corpora.datasets(), models))
         tokenizer = student_tokenizer(model, teachers, corpora, folder / "tokenizer")
-    foreign = not args.do_train and model.student_model_name_or_path and model.add_prefix_space is None
-    if foreign and (notice := prefix_space_notice(tokenizer, model.trust_remote_code)):
-        logger.warning(notice)
-    return tokenizer
+    name, undecided = model.student_model_name_or_path, model.add_prefix_space is None
+    if args.do_train or not name or not undecided or own_settings(tokenizer, model.trust_remote_code) is None:
+        return tokenizer
+    # Somebody else's student, which is only evaluated, is read as it was fine-tuned, like a teacher.
+    student = load_teacher(
+        name,
+        corpora.tags,
+        checkpoint=model.student_checkpoint,
+        trust_remote_code=model.trust_remote_code,
+        tag_format=dataclasses.replace(corpus_format(data), scheme=None, names=()),
+    )
+    return find_prefix_space(student, _tried_sentences(corpora), model.trust_remote_code).tokenizer
 
 
 def student_tokenizer(
@@ -177,7 +190,9 @@ def student_tokenizer(
         return load_tokenizer(str(folder))
     names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
     name = next((name for name in names if name), None)
-    if teachers and not any(names[:2]):
+    if teachers and name in args.teacher_model_name_or_path:
+        tokenizer = teachers[args.teacher_model_name_or_path.index(name)].tokenizer  # as that teacher reads
+    elif teachers and not any(names[:2]):
         tokenizer = teachers[0].tokenizer
     elif name is None:
         raise UserError("The student needs a tokenizer: --tokenizer_name (or a teacher whose tokenizer it can share).")
@@ -201,14 +216,14 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
     data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
     args = _teacher_arguments(arguments.training)
     folder = Path(args.output_dir)
-    labelled = Corpora(corpora.train, corpora.eval, corpora.tags)
+    labelled = dataclasses.replace(corpora, test=None, unlabeled=None, augmented=None)
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
     if not (folder / RESULTS_NAME).exists():
         add_prefix_space = arguments.model.add_prefix_space is not False
         tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, _probe_words(corpora))
-        encoder.model.config.word_pattern = choose_pattern(corpora.train["tokens"])[0]
+        _say_what_words_are(encoder.model, corpora)
         classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
         trainer = train(classifier, args, labelled)
         metrics = trainer.evaluate()
@@ -310,13 +325,13 @@ def build(
         tokenizer = prune_vocabulary(model, tokenizer, text["tokens"][:])
     if args.export:
         check_exportable(model)
-    model.config.word_pattern, whole = choose_pattern(corpora.train["tokens"])
-    if args.distillation and whole < WORDS_THAT_FIT:
-        logger.warning(
-            f"{1 - whole:.1%} of the training words contain punctuation at which the saved student's pipeline "
-            "splits running text (config.word_pattern): give it lists of words (is_split_into_words=True)."
-        )
+    _say_what_words_are(model, corpora)
     return Student.with_limit(model, tokenizer, corpora.tags, arguments.data.max_seq_length)
+
+
+def _say_what_words_are(model: PreTrainedModel, corpora: Corpora) -> None:
+    """Write into a model's configuration how its pipeline splits running text into words, and how well."""
+    model.config.word_rule, model.config.word_rule_finds = corpora.word_rule, round(corpora.word_rule_finds, 4)
 
 
 def train(

@@ -10,6 +10,8 @@ from ..statistics import known_types
 from ..tag_format import TagFormat
 from .common import SENTENCES, TagReader, cached_dataset, tag_reader
 
+SPLITS = {"train": ["train"], "validation": ["validation", "dev", "devel", "val", "valid"], "test": ["test"]}
+
 
 def load_hub_splits(
     name: str,
@@ -19,7 +21,9 @@ def load_hub_splits(
     tag_scheme: str,
     tag_format: TagFormat | None = None,
 ) -> dict[str, Dataset]:
-    """Load the splits train, validation and, if it exists, test of a dataset with token and tag columns.
+    """Load the splits train, validation and test, as far as they exist, of a dataset with token and tag columns.
+
+    The split validation may also be called dev, devel, val or valid.
 
     Args:
         name: Hub id or folder.
@@ -37,12 +41,13 @@ def load_hub_splits(
     except (OSError, ValueError, RuntimeError, DatasetGenerationError) as error:
         raise UserError(f"{name}: the dataset cannot be loaded: {error}") from error
     splits: dict[str, Dataset] = {}
-    for split, required in (("train", True), ("validation", True), ("test", False)):
-        if split not in loaded:
-            if required:
-                raise UserError(f"{name}: has no split {split!r}, only {', '.join(loaded)}.")
+    if "train" not in loaded:
+        raise UserError(f"{name}: has no split 'train', only {', '.join(loaded)}.")
+    for split, names_of_it in SPLITS.items():
+        found = [each for each in names_of_it if each in loaded]
+        if not found:
             continue
-        dataset = loaded[split]
+        dataset = loaded[found[0]]
         for column in (token_column, tag_column):
             if column not in dataset.column_names:
                 raise UserError(
@@ -51,7 +56,8 @@ def load_hub_splits(
                 )
         feature = dataset.features[tag_column]
         names = feature.feature.names if isinstance(getattr(feature, "feature", None), ClassLabel) else None
-        if names is None and getattr(getattr(feature, "feature", None), "dtype", None) != "string":
+        dtype = str(getattr(getattr(feature, "feature", None), "dtype", None))
+        if names is None and not dtype.startswith(("string", "large_string", "int", "uint")):
             raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, not text or ClassLabel.")
         known = None if split == "train" else known_types(splits["train"])
         columns = {token_column: "tokens", tag_column: "tags"}
@@ -69,6 +75,7 @@ def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[t
         tokens, tags = list(row["tokens"] or []), list(row["tags"] or [])
         if names:
             tags = [names[tag] if tag >= 0 else "" for tag in tags]  # -1 marks a hidden ClassLabel
+        tags = ["" if tag is None else str(tag) for tag in tags]
         here = f"{place}:{number}"
         if len(tokens) != len(tags):
             raise UserError(f"{here}: {len(tokens)} tokens but {len(tags)} tags.")

@@ -1,28 +1,43 @@
-"""Reader for plain text, one sentence per line."""
+"""Reader for text without labels: plain text, JSON lines, Parquet files, and datasets of the Hub or of a folder."""
 
+import csv
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
-from datasets import Dataset
+import pyarrow
+import pyarrow.parquet
+from accelerate import PartialState
+from datasets import Dataset, load_dataset_builder
+from transformers.utils import logging
 
 from ...runtime.tags import UserError
+from ...runtime.words import split_words
 from .common import SENTENCES, cached_dataset, check_file, content_digest, numbered_lines
 
+logger = logging.get_logger(__name__)
 
-def _read_text(paths: Sequence[str], digests: Sequence[str]) -> Iterator[dict[str, list[str] | None]]:
-    for path in paths:
-        empty = True
-        for _, line in numbered_lines(path):
-            tokens = [token for token in re.split("[ \t]+", line) if token]
-            if tokens:
-                empty = False
-                yield {"tokens": tokens, "tags": None}
-        if empty:
-            raise UserError(f"{path}:1: the file has no sentence. Give a file with a sentence per line.")
+SAMPLE = 1000  # texts, to find out whether they are split into words
+# A text is split already if nearly as many of its words are words by the rule as of the training data's.
+TOLERANCE = 0.02
+
+# The place of a text (`PATH:LINE`), and the text: a string, or its words.
+Texts = Iterator[tuple[str, str | list[str]]]
 
 
-def load_unlabeled(paths: Sequence[str]) -> Dataset:
-    """Load plain text (.gz too), one sentence per line, words separated by spaces or tabs. `tags` is None in all rows.
+def load_unlabeled(
+    paths: Sequence[str], rule: str | None = None, rule_finds: float = 1.0, column: str | None = None
+) -> Dataset:
+    """Load texts without labels: sentences or whole documents. `tags` is None in all rows.
+
+    Args:
+        paths: files, each also with .gz: .jsonl, objects with `text` or `tokens` (a list of words) in each line;
+            .parquet, with such columns (not with .gz); any other is plain text, one text per line.
+        rule: how to split running text into words, one of `words.RULES`. A file that is split so already, with blanks
+            between words, is taken as it is, and so is every file if this is None.
+        rule_finds: the share of the training data's words that the rule finds in running text.
+        column: the field of .jsonl and .parquet; default: `text`, else `tokens`.
 
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
@@ -31,6 +46,171 @@ def load_unlabeled(paths: Sequence[str]) -> Dataset:
         >>> load_unlabeled(["pubmed.txt"])[0]["tags"] is None
         True
     """
+    rules = []
     for path in paths:
         check_file(path)
-    return cached_dataset(_read_text, SENTENCES, paths=list(paths), digests=[content_digest(path) for path in paths])
+        if not path.endswith((".jsonl", ".jsonl.gz", ".parquet")):
+            _check_plain_text(path)
+        rules.append(_choose_splitting(path, _read_file(path, column), rule, rule_finds))
+    digests = [content_digest(path) for path in paths]
+    return cached_dataset(_read_files, SENTENCES, paths=list(paths), digests=digests, rules=rules, column=column)
+
+
+def load_unlabeled_dataset(
+    name: str, config_name: str | None, column: str | None, limit: int, rule: str, rule_finds: float
+) -> Dataset:
+    """Load texts from the split `train` of a dataset, as `load_unlabeled` does.
+
+    Args:
+        name: Hub id or folder.
+        config_name: the dataset's configuration, if it has several.
+        column: a column of text or of lists of words; default: `text`, else `tokens`.
+        limit: number of rows to read, streaming; 0: all.
+        rule: as in `load_unlabeled`.
+        rule_finds: as in `load_unlabeled`.
+
+    Raises:
+        UserError: there is no such dataset, split or column, or a row (`NAME/train:ROW:`) is invalid.
+    """
+    try:
+        builder = load_dataset_builder(name, config_name)
+        rows = builder.as_streaming_dataset(split="train")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{name}: the dataset cannot be loaded: {error}") from error
+    rule_used = _choose_splitting(name, _read_rows(islice(rows, SAMPLE), f"{name}/train", column), rule, rule_finds)
+    # The builder's hash stands for the files' content.
+    return cached_dataset(
+        _read_dataset, SENTENCES, name=name, config_name=config_name, column=column, limit=limit, rule=rule_used,
+        digest=builder.hash,
+    )  # fmt: skip
+
+
+def _read_files(
+    paths: Sequence[str], digests: Sequence[str], rules: Sequence[str | None], column: str | None
+) -> Iterator[dict]:
+    for path, rule in zip(paths, rules, strict=True):
+        yield from _sentences(path, _read_file(path, column), rule)
+
+
+def _read_dataset(
+    name: str, config_name: str | None, column: str | None, limit: int, rule: str | None, digest: str
+) -> Iterator[dict]:
+    rows = load_dataset_builder(name, config_name).as_streaming_dataset(split="train")
+    yield from _sentences(name, _read_rows(islice(rows, limit or None), f"{name}/train", column), rule)
+
+
+def _sentences(source: str, texts: Texts, rule: str | None) -> Iterator[dict]:
+    """Yield the rows of a source, splitting running text by `rule` (None: at blanks)."""
+    empty = True
+    for place, text in texts:
+        if isinstance(text, str):
+            words = _words(text, rule)
+        else:
+            words = text
+            for word in words:
+                if not isinstance(word, str) or not word.strip() or any(mark in word for mark in "\t\r\n"):
+                    raise UserError(f"{place}: a word that is empty, or has a tab or line end: {word!r}. Correct it.")
+        if any("\0" in word for word in words):
+            raise UserError(f"{place}: the text contains a NUL character. Remove it, or convert the text to UTF-8.")
+        if words:
+            empty = False
+            yield {"tokens": words, "tags": None}
+    if empty:
+        raise UserError(f"{source}:1: there is no sentence. Give a file with a sentence per line.")
+
+
+def _words(text: str, rule: str | None) -> list[str]:
+    if rule is None:
+        return [word for word in re.split("[ \t\r\n]+", text) if word]
+    return [text[start:end] for start, end in split_words(text, rule)]
+
+
+def _choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: float) -> str | None:
+    """Return the rule to split a source's running text by, or None if a sample of it is split already; say which."""
+    sample = [text for _, text in islice(texts, SAMPLE) if isinstance(text, str)]
+    if rule is None or not sample:
+        return None
+    words = [word for text in sample for word in _words(text, None)]
+    whole = sum(split_words(word, rule) == [(0, len(word))] for word in words) / max(1, len(words))
+    split = whole >= rule_finds - TOLERANCE
+    if PartialState().is_main_process:
+        found = f"{source}: in a sample, {whole:.1%} of what stands between blanks are words as in the training data"
+        logger.warning(f"{found}: {'taken as it is' if split else f'running text, split by the rule {rule}'}.")
+    return None if split else rule
+
+
+def _read_file(path: str, column: str | None) -> Texts:
+    if path.endswith(".parquet"):
+        try:
+            file = pyarrow.parquet.ParquetFile(path)
+        except (OSError, pyarrow.ArrowInvalid) as error:
+            raise UserError(f"{path}: not a Parquet file: {error}. Write it again.") from None
+        yield from _read_rows((row for batch in file.iter_batches() for row in batch.to_pylist()), path, column)
+    elif path.endswith((".jsonl", ".jsonl.gz")):
+        yield from _read_json_lines(path, column)
+    else:
+        yield from ((f"{path}:{number}", line) for number, line in numbered_lines(path) if line.strip())
+
+
+def _read_json_lines(path: str, column: str | None) -> Texts:
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        place = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r}. Correct the line.") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{place}: expected an object with `text` or `tokens`: {line[:80]!r}. Correct the line.")
+        yield place, _text(row, place, column)
+
+
+def _read_rows(rows: Iterable[dict], source: str, column: str | None) -> Texts:
+    for number, row in enumerate(rows, 1):
+        yield f"{source}:{number}", _text(row, f"{source}:{number}", column)
+
+
+def _text(row: dict, place: str, column: str | None) -> str | list[str]:
+    """Return a row's text, or list of words."""
+    name = column or ("text" if "text" in row else "tokens")
+    if name not in row:
+        raise UserError(f"{place}: has no column {name!r}, only {', '.join(row)}. Set it with --unlabeled_column.")
+    text = row[name]
+    if not isinstance(text, str | list):
+        raise UserError(f"{place}: {name!r} holds neither text nor a list of words: {str(text)[:80]}. Correct it.")
+    return text
+
+
+def _check_plain_text(path: str) -> None:
+    """Refuse JSON, CSV and tagged words in a file of plain text, by its first lines."""
+    lines = [(number, line) for number, line in islice(numbered_lines(path), SAMPLE) if line.strip()]
+    kinds: tuple[tuple[str, Callable[[str], bool], str], ...] = (
+        ("JSON", _is_json, "If it is a file of JSON lines, name it .jsonl."),
+        ("a row of CSV", _is_csv, "Extract the text, one per line, or give a .jsonl or .parquet file."),
+        ("a word with its tag", _is_tagged, "Text without labels has one sentence or document per line."),
+    )
+    for kind, matches, advice in kinds:
+        if lines and sum(matches(line) for _, line in lines) > len(lines) / 2:
+            number, line = next((number, line) for number, line in lines if matches(line))
+            raise UserError(f"{path}:{number}: expected text, found {kind}: {line[:80]!r}. {advice}")
+
+
+def _is_json(line: str) -> bool:
+    if line.strip()[:1] not in ("{", "["):
+        return False
+    try:
+        return isinstance(json.loads(line), dict | list)
+    except ValueError:
+        return False
+
+
+def _is_csv(line: str) -> bool:
+    """Whether a line has several fields, of which one is quoted or the first has no blank in or behind it."""
+    quoted = re.search(r'(^|[,;])".*"([,;]|$)', line) is not None
+    fields = max(len(next(csv.reader([line], delimiter=mark), [])) for mark in ",;")
+    return (quoted and fields > 1) or re.match(r"[^,;\s]+[,;]\S", line) is not None
+
+
+def _is_tagged(line: str) -> bool:
+    return re.fullmatch(r"\S+[ \t]([BIESLUMW]-\S+|O)", line.strip()) is not None

@@ -1,19 +1,26 @@
 """Reader for TSV files: a token, a tab and a tag per line, an empty line after each sentence.
 
-A line of blanks and tabs counts as empty: that of WNUT 2017's files has a tab.
+A line of blanks and tabs counts as empty: that of WNUT 2017's files has a tab. Before a sentence there may be comments
+(lines that begin with # and have no tag) and a line that begins with -DOCSTART-.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from accelerate import PartialState
 from datasets import Dataset
+from transformers.utils import logging
 
 from ...runtime.tags import UserError
 from ..tag_format import TagFormat
 from .common import SENTENCES, TagReader, cached_dataset, check_file, content_digest, numbered_lines, tag_reader
 
+logger = logging.get_logger(__name__)
 
-def _sentences(path: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
-    """Yield the tokens, tags and positions (`PATH:LINE`) of each sentence."""
+
+def _sentences(path: str, others: Counter[str] | None = None) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """Yield the tokens, tags and positions (`PATH:LINE`) of each sentence. `others` counts lines of other kinds."""
+    others = Counter() if others is None else others
     tokens: list[str] = []
     tags: list[str] = []
     places: list[str] = []
@@ -24,8 +31,11 @@ def _sentences(path: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
                 yield tokens, tags, places
             tokens, tags, places = [], [], []
             continue
-        empty = False
         columns = line.split("\t")
+        if not tokens and (line.startswith("#") and len(columns) != 2 or line.split()[0] == "-DOCSTART-"):
+            others["comments" if line.startswith("#") else "-DOCSTART-"] += 1
+            continue
+        empty = False
         place = f"{path}:{number}"
         if len(columns) != 2:
             raise UserError(
@@ -69,6 +79,10 @@ def load_tsv(
         ['tokens', 'tags']
     """
     check_file(path)
-    labels = ((tags, places) for _, tags, places in _sentences(path))
+    others: Counter[str] = Counter()
+    labels = ((tags, places) for _, tags, places in _sentences(path, others))
     reader = tag_reader(labels, path, tag_format or TagFormat(), tag_scheme, known_types)
+    if others and PartialState().is_main_process:
+        counts = ", ".join(f"{kind}: {count:,}" for kind, count in others.items())
+        logger.warning(f"{path}: lines that belong to no sentence ({counts}) are left out.")
     return cached_dataset(_read_tsv, SENTENCES, path=path, digest=content_digest(path), reader=reader)
