@@ -1,15 +1,32 @@
-"""Atomic file writing, reading the files of a training run, and plain-text tables."""
+"""Writing files so that no crash, and no other process, leaves half of one behind; reading those of a training run."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from filelock import FileLock, Timeout
+
+from .runtime.tags import UserError
+
+MANIFEST_NAME = "manifest.json"
+TRAINER_STATE_NAME = "trainer_state.json"
+# Beside the model and its manifest, what Trainer writes into a checkpoint.
+TRAINING_STATE = "optimizer.pt scheduler.pt scaler.pt rng_state*.pth projections.safetensors trainer_state.json".split()
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write text atomically: to a temporary file that is then renamed."""
     temporary = Path(f"{path}.tmp-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
@@ -23,16 +40,109 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run: one with a trainer state, which Trainer writes last."""
-    complete = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(complete, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold a lock on a file, which a process that ends for any reason lets go.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"{path}: another process writes there at this moment. Wait for it, or choose another output."
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record(folder: str | Path, names: Iterable[str]) -> None:
+    """Write into a folder's manifest that this program has just written files of these names there."""
+    folder = Path(folder)
+    written = read_json(folder / MANIFEST_NAME)
+    written |= {name: file_digest(folder / name) for name in names}
+    write_json(folder / MANIFEST_NAME, written)
+
+
+@contextmanager
+def recorded(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder; what is written into it is then moved into `folder`, and recorded in its manifest."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".tmp-") as temporary:
+        yield Path(temporary)
+        names = sorted(path.name for path in Path(temporary).iterdir())
+        for name in names:
+            os.replace(Path(temporary, name), folder / name)
+    record(folder, names)
+
+
+def changed_files(folder: Path) -> list[str]:
+    """Return the files of a folder's manifest that are missing, behind links, or not as they were written."""
+    changed = []
+    for name, digest in read_json(folder / MANIFEST_NAME).items():
+        path = folder / name
+        own = path.is_file() and path.resolve() == folder.resolve() / name
+        if not own or file_digest(path) != digest:
+            changed.append(name)
+    return changed
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders that a killed process left in a folder of this program."""
+    for path in folder.glob("*.tmp-*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a run, whole or not, the newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+
+
+def record_checkpoint(folder: Path) -> None:
+    """Record the training state that Trainer has written into a checkpoint; after that the checkpoint is whole."""
+    record(folder, [path.name for pattern in TRAINING_STATE for path in sorted(folder.glob(pattern))])
+
+
+def missing_from_checkpoint(folder: Path) -> str:
+    """Return what a checkpoint lacks for an exact continuation of its run, or ""."""
+    try:
+        written = read_json(folder / MANIFEST_NAME)
+        if TRAINER_STATE_NAME not in written:
+            return "it was not written to its end"
+        if changed := changed_files(folder):
+            return f"{', '.join(changed)}: missing or changed"
+        if not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
+            return "it has no state of the optimizer (--save_only_model)"
+        best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
+        if best and (changed := changed_files(folder.parent / Path(best).name)):
+            return f"the best checkpoint, {Path(best).name}, is not whole: {', '.join(changed)}"
+    except (ValueError, AttributeError):
+        return f"{MANIFEST_NAME} is damaged"
+    return ""
 
 
 def training_state(folder: Path) -> dict:
-    """Read the `trainer_state.json` of a run, else that of its newest checkpoint; empty if there is none."""
-    source = folder if (folder / "trainer_state.json").exists() else last_whole_checkpoint(folder)
-    return read_json(source / "trainer_state.json") if source else {}
+    """Read the `trainer_state.json` of a run, else that of its newest checkpoint with one; empty if there is none."""
+    for source in (folder, *checkpoints(folder)):
+        with suppress(ValueError):  # a process may have been killed while writing it
+            if state := read_json(source / TRAINER_STATE_NAME):
+                return state
+    return {}
 
 
 def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:

@@ -68,7 +68,13 @@ def reserve_output_dir(folder: str | Path, job: Mapping) -> None:
         folder.glob("checkpoint-*")
     )
     if in_use and path.exists():
-        previous = read_json(path)
+        try:
+            previous = read_json(path)
+        except ValueError:
+            raise UserError(
+                f"{path} is damaged, so that nobody knows what {folder} holds. Choose another --output_dir, or remove "
+                "that folder."
+            ) from None
         different = [name for name in sorted({*previous, *job}) if previous.get(name) != job.get(name)]
         if different:
             changes = "; ".join(f"{name}: {previous.get(name)} there, {job.get(name)} now" for name in different[:5])

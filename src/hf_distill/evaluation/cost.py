@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from ..data.encoding import pad
-from ..files import format_table
+from ..files import MANIFEST_NAME, format_table
 from ..runtime.windows import make_windows
 from ..students.save import save_model
 from ..students.student import Student
@@ -71,7 +71,9 @@ def measure(
             paths = [Path(folder) / name / str(number) for number in range(len(parts))]
             for path, part in zip(paths, parts, strict=True):
                 save_model(part.model, part.tokenizer, path)
-            files = [file for path in paths for file in path.rglob("*") if file.is_file()]
+            files = [
+                file for path in paths for file in path.rglob("*") if file.is_file() and file.name != MANIFEST_NAME
+            ]
             longest = [[tensor.cpu() for tensor in _encode(part, batches[32][-1])] for part in parts]
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)

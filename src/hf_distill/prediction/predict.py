@@ -5,14 +5,16 @@ chunks, and format the output, which is written in order. Chunks depend on the i
 depend on the number of processes. Under `accelerate launch`, the processes take the chunks in turns.
 """
 
+import glob
 import gzip
 import os
+import uuid
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
@@ -22,12 +24,13 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import gather_object, parse_flag_from_env
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from ..arguments import PredictionArguments
+from ..files import lock
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.pipeline import running_text_notice
 from ..runtime.schemes import model_tags
@@ -65,23 +68,42 @@ def predict(args: PredictionArguments) -> None:
         processes = f"{workers * state.num_processes} process(es)"
         print(f"{args.model}: {NAMES[runtime]} on {device}, up to {processes}; output: {args.output}", flush=True)
 
-    part = Path(f"{args.output}.part-{state.process_index}")
-    lengths, wordless = [], 0
-    try:
-        with open(part, "wb") as file, _progress(args.input, not state.is_main_process) as progress:
-            own_chunks = islice(_chunks(args.input, progress), state.process_index, None, state.num_processes)
-            for content, skipped in _tag_chunks(own_chunks, setup, workers):
-                lengths.append(file.write(content))
-                wordless += skipped
-        gathered = gather_object([(lengths, wordless)])
-        if state.is_main_process:
-            _join_parts(args.output, [lengths for lengths, _ in gathered])
-        state.wait_for_everyone()
-    finally:
-        part.unlink(missing_ok=True)
+    with _lock_output(args.output, state.is_main_process):
+        [token] = broadcast_object_list([uuid.uuid4().hex])
+        parts = [Path(f"{args.output}.part-{token}-{index}") for index in range(state.num_processes)]
+        part = parts[state.process_index]
+        lengths, wordless = [], 0
+        try:
+            with open(part, "wb") as file, _progress(args.input, not state.is_main_process) as progress:
+                own_chunks = islice(_chunks(args.input, progress), state.process_index, None, state.num_processes)
+                for content, skipped in _tag_chunks(own_chunks, setup, workers):
+                    lengths.append(file.write(content))
+                    wordless += skipped
+            gathered = gather_object([(lengths, wordless)])
+            if state.is_main_process:
+                _join_parts(args.output, parts, [lengths for lengths, _ in gathered])
+            state.wait_for_everyone()
+        finally:
+            part.unlink(missing_ok=True)
     skipped = sum(wordless for _, wordless in gathered)
     if state.is_main_process and skipped:
         print(f"{skipped:,} text(s) without words are left out: TSV cannot represent them.", flush=True)
+
+
+@contextmanager
+def _lock_output(output: str, main_process: bool) -> Iterator[None]:
+    """Keep other calls of `predict` from the output, and remove what killed ones left there."""
+    if not main_process:
+        yield
+        return
+    path = Path(f"{output}.lock")
+    with lock(path):
+        for part in Path(output).parent.glob(f"{glob.escape(Path(output).name)}.part-*"):
+            part.unlink()
+        try:
+            yield
+        finally:
+            path.unlink()
 
 
 def _check_files(args: PredictionArguments) -> None:
@@ -212,18 +234,18 @@ def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator
             pool.shutdown(cancel_futures=True)
 
 
-def _join_parts(output: str, lengths: Sequence[Sequence[int]]) -> None:
+def _join_parts(output: str, parts: Sequence[Path], lengths: Sequence[Sequence[int]]) -> None:
     """Merge the part files of all processes into the output. `lengths` lists the chunk sizes of each part in bytes."""
     if len(lengths) == 1:
-        os.replace(f"{output}.part-0", output)
+        os.replace(parts[0], output)
         return
-    merged = Path(f"{output}.part-all")
+    merged = parts[0].with_name(f"{parts[0].name}-all")
     try:
         with ExitStack() as stack:
-            parts = [stack.enter_context(open(f"{output}.part-{index}", "rb")) for index in range(len(lengths))]
+            opened = [stack.enter_context(open(path, "rb")) for path in parts]
             file = stack.enter_context(open(merged, "wb"))
             for turn in range(len(lengths[0])):
-                for part, sizes in zip(parts, lengths, strict=True):
+                for part, sizes in zip(opened, lengths, strict=True):
                     file.write(part.read(sizes[turn]) if turn < len(sizes) else b"")
         os.replace(merged, output)
     finally:

@@ -1,7 +1,9 @@
 """Pushing models to the Hub: self-contained repositories, without paths and tokens of this machine."""
 
 import dataclasses
+import fnmatch
 import json
+from collections.abc import Iterable
 from concurrent.futures import Future
 from enum import Enum
 from pathlib import Path
@@ -11,13 +13,17 @@ from huggingface_hub import CommitInfo, CommitOperationAdd
 from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.hf_api import api
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
+from transformers.utils import logging
 
 from ..arguments import DistillationArguments, RunArguments
 from ..data.job import MAY_CHANGE_ON_RESUME
-from ..files import write_text
+from ..files import MANIFEST_NAME, TRAINING_STATE, changed_files, read_json, write_text
 from ..runtime.tags import UserError
 from .tables import shown
 
+logger = logging.get_logger(__name__)
+
+CARD_NAME = "README.md"
 # Not published: corpora and predictions, whose licence may forbid it; training_args.bin, which holds paths and tokens.
 PUBLISHED = """
     README.md run.yaml config.json all_results.json benchmark.json *.png *.py model*.safetensors
@@ -85,18 +91,43 @@ def create_repository(args: DistillationArguments) -> str:
 def publish(
     folder: str | Path, args: DistillationArguments, message: str, run_as_future: bool = False
 ) -> CommitInfo | Future:
-    """Push the files in `PUBLISHED` from an output directory or a checkpoint."""
-    files = [path for pattern in PUBLISHED for path in sorted(Path(folder).glob(pattern))]
-    contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    return _commit(contents, args, message, run_as_future)
+    """Push the files in `PUBLISHED` that this program wrote into an output directory or a checkpoint.
+
+    Of other files that are called so, those there are told of and left out; but a model card may be anybody's.
+
+    Raises:
+        UserError: one of these files was changed after it was written.
+    """
+    folder = Path(folder)
+    written = {name for name in read_json(folder / MANIFEST_NAME) if _matches(name, PUBLISHED)}
+    changed = sorted(written.intersection(changed_files(folder)) - {CARD_NAME})
+    if changed:
+        raise UserError(f"{folder}: {', '.join(changed)}: missing, or changed since this run wrote it. Run it again.")
+    card = folder / CARD_NAME
+    names = sorted(written - {CARD_NAME} | ({CARD_NAME} if card.is_file() and not card.is_symlink() else set()))
+    foreign = sorted(
+        name
+        for pattern in PUBLISHED
+        for path in folder.glob(pattern)
+        if (name := path.relative_to(folder).as_posix()) not in names
+    )
+    if foreign:
+        logger.warning(f"{folder}: not published, because this run did not write it: {', '.join(foreign)}")
+    return _commit({name: (folder / name).read_bytes() for name in names}, args, message, run_as_future)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) and name.count("/") == pattern.count("/") for pattern in patterns)
 
 
 def publish_checkpoint(
     folder: str | Path, target: str, args: DistillationArguments, message: str
 ) -> CommitInfo | Future:
-    """Push all files that a run needs to resume from a checkpoint into the repository's folder `target`."""
-    contents = {}
-    for path in sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.name != TRAINING_ARGS_NAME):
+    """Push the files that a run needs to resume from a checkpoint into the repository's folder `target`."""
+    folder, contents = Path(folder), {}
+    names = {name for name in read_json(folder / MANIFEST_NAME) if name != TRAINING_ARGS_NAME}
+    names |= {path.name for pattern in TRAINING_STATE for path in folder.glob(pattern)}
+    for path in sorted(folder / name for name in names if not (folder / name).is_symlink()):
         content = path.read_bytes()
         if path.name == TRAINER_STATE_NAME:
             state = json.loads(content)

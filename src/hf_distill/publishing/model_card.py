@@ -8,16 +8,18 @@ import yaml
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
+from matplotlib.figure import Figure
 
 from ..arguments import DataArguments, RunArguments
 from ..data.corpora import Corpora
 from ..evaluation.scores import Results
-from ..files import read_json, training_state
+from ..files import read_json, recorded, training_state
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types
 from .plots import Point, f1_against_latency, training_curve
 from .tables import corpora_table, cost_table, on_hub, recipe_table, score_tables, size_table, source, teachers_used
 
+CURVE_NAME, LATENCY_NAME = "training_curve.png", "f1_against_latency.png"
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
 SPLITS = {"eval": "validation", "test": "test"}
 ARCHITECTURES = {"bilstm": "BiLSTM", "bert": "BERT"}
@@ -56,6 +58,11 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         widget=[{"text": text} for text in examples] or None,
     )
     types = entity_types(corpora.tags)
+    drawn = {
+        CURVE_NAME: training_curve(state.get("log_history", [])),
+        LATENCY_NAME: _latency_figure(benchmark, results),
+    }
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
     variables = {
         "model_id": model_id,
         "model_name": card_data.model_name,
@@ -75,8 +82,8 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "chosen": args.do_train and args.load_best_model_at_end,
         "word_rule": config.get("word_rule"),
         "word_rule_finds": config.get("word_rule_finds"),
-        "training_curve": _draw_curve(folder, state),
-        "f1_against_latency": _draw_latency(folder, benchmark, results),
+        "training_curve": CURVE_NAME if CURVE_NAME in figures else "",
+        "f1_against_latency": LATENCY_NAME if LATENCY_NAME in figures else "",
         "results": results.to_dict(),
         "benchmark": benchmark,
     }
@@ -85,7 +92,10 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         card = ModelCard.from_template(card_data, template, **variables)
     except (TemplateError, yaml.YAMLError, ValueError) as error:
         raise UserError(f"{template}: this template gives no model card: {error}") from error
-    card.save(folder / "README.md")
+    with recorded(folder) as temporary:
+        card.save(temporary / "README.md")
+        for name, figure in figures.items():
+            figure.savefig(temporary / name)
 
 
 def _examples(devel: Dataset) -> list[str]:
@@ -112,26 +122,12 @@ def _eval_results(data_args: DataArguments, results: Results) -> list[EvalResult
     ]
 
 
-def _draw_curve(folder: Path, state: Mapping) -> str:
-    """Save the training curve; returns the file name, empty if nothing was logged."""
-    name = "training_curve.png"
-    figure = training_curve(state.get("log_history", []))
-    if figure is None:
-        return ""
-    figure.savefig(folder / name)
-    return name
-
-
-def _draw_latency(folder: Path, benchmark: Mapping, results: Results) -> str:
-    """Save the plot of F1 against latency; returns the file name, empty for fewer than two measured models."""
-    name = "f1_against_latency.png"
+def _latency_figure(benchmark: Mapping, results: Results) -> Figure | None:
+    """Plot F1 against latency; None for fewer than two measured models."""
     corpus = results.corpora()[-1]
     points = {
         model: Point(benchmark[model]["batch_1"]["p50_ms"], scores["f1"], scores["f1_low"], scores["f1_high"])
         for model in ("student", "teacher")
         if model in benchmark and (scores := results.scores(model, corpus))
     }
-    if len(points) < 2:
-        return ""
-    f1_against_latency(points).savefig(folder / name)
-    return name
+    return f1_against_latency(points) if len(points) > 1 else None

@@ -42,20 +42,8 @@ def check_onnx_installed() -> None:
 
 def check_exportable(model: PreTrainedModel) -> None:
     """Raise a UserError if there can be no ONNX file of the model, or none that holds for sentences of any length."""
-    kind = model.config.model_type
-    if kind in FIXED_LENGTH:
-        raise UserError(
-            f"--export onnx: the ONNX file of a student of type {kind} holds for sentences of one length only. Use "
-            "another student, or leave out --export onnx."
-        )
-    try:
-        with NamedTemporaryFile(suffix=".onnx") as file:
-            _trace(copy.deepcopy(model).cpu().float().eval(), file.name)
-    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
-        raise UserError(
-            f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
-            "student, or leave out --export onnx."
-        ) from None
+    with NamedTemporaryFile(suffix=".onnx") as file:
+        _trace(copy.deepcopy(model).cpu().float().eval(), file.name)
 
 
 def export_onnx(
@@ -81,7 +69,6 @@ def export_onnx(
             int8 loses more than `INT8_TOLERANCE` of F1 (in a small corpus: more than one mention). No file is written
             then.
     """
-    check_exportable(student.model)
     model = copy.deepcopy(student.model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
         paths = write_onnx(model, temporary)
@@ -140,22 +127,38 @@ def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
 
 
 def _trace(model: PreTrainedModel, path: str) -> None:
-    """Export a model (on the CPU, in evaluation mode) in fp32."""
+    """Export a model (on the CPU, in evaluation mode) in fp32.
+
+    Raises:
+        UserError: there can be no such file, or none that holds for sentences of any length.
+    """
+    kind = model.config.model_type
+    if kind in FIXED_LENGTH:
+        raise UserError(
+            f"--export onnx: the ONNX file of a student of type {kind} holds for sentences of one length only. Use "
+            "another student, or leave out --export onnx."
+        )
     # The traced graph holds for any batch size and length. Packed sequences need lengths in descending order.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
     attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
     axes = {0: "batch", 1: "length"}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracer warnings; export_onnx compares the outputs instead
-        torch.onnx.export(
-            _LogitsOnly(model).eval(),
-            (input_ids, attention_mask),
-            path,
-            input_names=INPUTS,
-            output_names=["logits"],
-            dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
-            dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
-        )
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracer warnings; export_onnx compares the outputs instead
+            torch.onnx.export(
+                _LogitsOnly(model).eval(),
+                (input_ids, attention_mask),
+                path,
+                input_names=INPUTS,
+                output_names=["logits"],
+                dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
+                dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
+            )
+    except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        raise UserError(
+            f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
+            "student, or leave out --export onnx."
+        ) from None
 
 
 def _check_same_tags(expected: Sequence[np.ndarray], found: Sequence[np.ndarray], tags: Sequence[str]) -> None:

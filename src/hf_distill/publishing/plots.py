@@ -57,7 +57,7 @@ def training_curve(log_history: Sequence[Mapping], loss: bool = True, f1: bool =
     if not terms and not scores:
         return None
     panels = bool(terms) + bool(scores)
-    figure = Figure(figsize=(4 * panels, 2.9), dpi=DPI, layout="constrained")
+    figure = _new_figure(4 * panels, 2.9)
     axes = list(figure.subplots(1, panels, squeeze=False)[0])
     last = max(step for values in (*terms.values(), scores) for step, _ in values)
     for panel in axes:
@@ -69,6 +69,13 @@ def training_curve(log_history: Sequence[Mapping], loss: bool = True, f1: bool =
         _draw_losses(axes[0], terms)
     if scores:
         _draw_scores(axes[-1], scores)
+    return figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    """A figure of a size in inches, with room for titles and labels. (A layout engine would draw it three times.)"""
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    figure.subplots_adjust(0.7 / width, 0.5 / height, 1 - 0.15 / width, 1 - 0.32 / height, wspace=0.25)
     return figure
 
 
@@ -104,7 +111,7 @@ def brief(number: float) -> str:
 
 def f1_against_latency(points: Mapping[str, Point]) -> Figure:
     """Draw F1 with its 95 % interval against latency in milliseconds, for models by name."""
-    figure = Figure(figsize=(6, 3.2), dpi=DPI, layout="constrained")
+    figure = _new_figure(6, 3.2)
     axes = _cost_axes(figure, points, "median latency of a sentence, ms")
     fastest = min(point.cost for point in points.values())
     for (name, point), colour in zip(points.items(), COLOURS, strict=False):
@@ -118,7 +125,7 @@ def f1_against_latency(points: Mapping[str, Point]) -> Figure:
 
 def f1_against_cost(points: Mapping[int, Point], cost: str) -> Figure:
     """Draw F1 with its 95 % interval against `cost` (the axis label), for models by number."""
-    figure = Figure(figsize=(4, 2.9), dpi=DPI, layout="constrained")
+    figure = _new_figure(4, 2.9)
     axes = _cost_axes(figure, points, cost)
     for number, point in points.items():
         _draw_point(axes, point, COLOURS[(number - 1) % len(COLOURS)], markersize=10)

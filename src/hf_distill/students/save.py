@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.dynamic_module_utils import custom_object_save
 
+from ..files import recorded
 from ..runtime.pipeline import MentionPipeline
 
 
@@ -16,9 +17,10 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
         >>> teacher = load_teacher("my-org/biobert-genes", tags)
         >>> save_model(build_student(ModelArguments(), tags, teacher.tokenizer), teacher.tokenizer, "student")
     """
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    save_pipeline(folder)
+    with recorded(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        save_pipeline(temporary)
 
 
 def save_pipeline(folder: str | Path) -> None:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ..files import record
 from ..runtime.pipeline import FOR_LISTS
 from ..runtime.tags import UserError
 from ..teachers.loading import generic_tokenizer, load_tokenizer
@@ -59,6 +60,7 @@ def learn_tokenizer(
             content[entry] = [token for token, text in zip(tokens, texts, strict=True) if text not in continuing]
             (saved / name).write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
         load_tokenizer(str(saved), words={word for words in sentences for word in words})
+        record(saved, [path.name for path in saved.iterdir()])
         saved.rename(folder)
     return load_tokenizer(str(folder))
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import datasets
@@ -16,10 +17,14 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets
 from datasets.arrow_writer import ArrowWriter
 from datasets.utils import tqdm
 from scipy.special import log_softmax, logsumexp
+from transformers.utils import logging
 
 from ..data.statistics import sentence_keys
+from ..files import file_digest
 from ..runtime.tags import UserError
 from .teacher import Teacher
+
+logger = logging.get_logger(__name__)
 
 SHARD_SENTENCES = 2048
 
@@ -28,7 +33,8 @@ class SignalStore:
     """A teacher's word logits for the sentences of a dataset, stored on disk and shared by all corpora and runs.
 
     The folder's name is a digest of the teacher (weights, tokenizer, windows, label map) and the number format. It
-    contains Arrow shards of sentence keys and logits, which are written atomically. Each distinct sentence is computed
+    contains Arrow shards of sentence keys and logits, which are written atomically; the digest of its content is the
+    name of each, and is checked once. Each distinct sentence is computed
     once, by one process.
 
     Example:
@@ -56,7 +62,7 @@ class SignalStore:
         self.bf16 = bf16
         # Keys of the distinct sentences, the first row of each, and the index among the keys of each row's sentence.
         self.keys, self.first, self.place = np.unique(sentence_keys(dataset), return_index=True, return_inverse=True)
-        digest = hashlib.sha256(b"float32 bf16" if bf16 else b"float32")
+        digest = hashlib.sha256(b"float32 2 bf16" if bf16 else b"float32 2")
         digest.update(teacher.fingerprint().encode())
         self.folder = Path(folder) / digest.hexdigest()[:32]
         self._shards: list[Path] = []
@@ -65,7 +71,7 @@ class SignalStore:
 
     def _open_shards(self) -> None:
         """Memory-map the existing shards, and record the row of each key in them, or -1."""
-        shards = sorted(self.folder.glob("*.arrow"))
+        shards = sorted(path for path in self.folder.glob("*.arrow") if path in self._shards or _is_whole(path))
         if shards == self._shards:
             return
         opened = [Dataset.from_file(str(path)) for path in shards]
@@ -205,9 +211,22 @@ def _from_arrow(column: pa.ChunkedArray) -> list[np.ndarray]:
     return np.split(scores, np.cumsum(pc.list_value_length(lists).to_numpy())[:-1])
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a shard is as it was written, by the digest in its name. If not, it is set aside, and this is said."""
+    if path.is_file() and path.stem == file_digest(path):
+        return True
+    aside = path.with_suffix(".damaged")
+    with suppress(FileNotFoundError):  # another process was faster
+        path.rename(aside)
+        logger.warning(f"{path}: is not as it was written: set aside as {aside.name}, its sentences are labelled anew.")
+    return False
+
+
 def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> None:
-    path = folder / f"{hashlib.sha256(keys.tobytes()).hexdigest()[:32]}.arrow"
-    temporary = path.with_suffix(f".tmp-{uuid.uuid4().hex}")
+    """Write a shard whose name is the digest of its content."""
+    if not all(np.isfinite(scores).all() for scores in rows):
+        raise UserError("The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights.")
+    temporary = folder / f".tmp-{uuid.uuid4().hex}"
     labels = rows[0].shape[1]
     features = Features({"key": Value("binary"), "teacher_logits": List(List(Value("float32"), length=labels))})
     with ArrowWriter(path=str(temporary), features=features) as writer:
@@ -215,7 +234,7 @@ def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> 
         content = [keys[row : row + 1].tobytes() for row in range(len(keys))]
         writer.write_table(pa.table({"key": pa.array(content, pa.binary()), "teacher_logits": _to_arrow(rows)}))
         writer.finalize()
-    os.replace(temporary, path)
+    os.replace(temporary, folder / f"{file_digest(temporary)}.arrow")
 
 
 def default_signals_dir() -> Path:

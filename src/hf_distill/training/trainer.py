@@ -10,13 +10,15 @@ from datasets import Dataset
 from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
 from ..arguments import DistillationArguments
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import score
+from ..files import record_checkpoint, recorded
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
@@ -28,6 +30,17 @@ from .batching import DistillationCollator, EpochSampler, gather_words
 
 # Indices into the vector of counts that the loss terms are divided by.
 LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
+
+
+class LossTotal(TrainerCallback, ExportableState):
+    """The sum of the losses of all steps of a run, which checkpoints carry along; Trainer's begins anew on resuming."""
+
+    def __init__(self):
+        self.total: float | Tensor = 0.0
+
+    def state(self) -> dict:
+        """As in `ExportableState`."""
+        return {"args": {}, "attributes": {"total": float(self.total)}}
 
 
 class DistillationTrainer(Trainer):
@@ -117,6 +130,7 @@ class DistillationTrainer(Trainer):
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True
+        self.add_callback(LossTotal())
         if teacher is not None:
             teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
 
@@ -269,8 +283,23 @@ class DistillationTrainer(Trainer):
             words = logits[inputs["teacher_places"][..., 0], inputs["teacher_places"][..., 1]]
         return self.teacher.labels(words, inputs["word_mask"])
 
+    def training_step(self, *args, **kwargs) -> Tensor:
+        """As in `Trainer`."""
+        loss = super().training_step(*args, **kwargs)
+        # Looked up anew: on resuming Trainer replaces the callback.
+        self._loss_total.total = self._loss_total.total + loss.detach().nan_to_num(0.0, 0.0, 0.0)
+        return loss
+
+    @property
+    def _loss_total(self) -> LossTotal:
+        return next(each for each in self.callback_handler.callbacks if isinstance(each, LossTotal))
+
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
-        """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log."""
+        """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log, and
+        `train_loss` over the whole run, resumed or not.
+        """
+        if "train_loss" in logs:
+            logs["train_loss"] = float(self._loss_total.total) / max(1, self.state.global_step)
         if "loss" in logs and self._terms:
             means = torch.stack(list(self._terms.values())) / self._steps_since_log
             means = self.accelerator.reduce(means, "mean")
@@ -314,13 +343,22 @@ class DistillationTrainer(Trainer):
     # Checkpoints: the student as users load it, and the projections in a separate file
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        if not isinstance(self.model, ProjectedStudent):
-            super()._save(output_dir, state_dict)
-        elif self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, state_dict)
-            self.processing_class.save_pretrained(output_dir or self.args.output_dir)
-        if self.args.should_save:
-            save_pipeline(output_dir or self.args.output_dir)
+        if not self.args.should_save:
+            return
+        with recorded(output_dir or self.args.output_dir) as temporary:
+            if isinstance(self.model, ProjectedStudent):
+                self.model.save_pretrained(str(temporary), state_dict)
+                self.processing_class.save_pretrained(temporary)
+            else:
+                super()._save(str(temporary), state_dict)
+            save_pipeline(temporary)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
+        if self.args.should_save and folder.exists():
+            record_checkpoint(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if isinstance(self.model, ProjectedStudent):

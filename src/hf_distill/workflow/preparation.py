@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -12,6 +14,7 @@ from transformers.utils import logging
 from ..arguments import DistillationArguments, ModelArguments, RunArguments
 from ..data.corpora import Corpora
 from ..data.statistics import describe, known_types
+from ..files import lock, remove_leftovers
 from ..publishing.onnx_export import check_onnx_installed
 from ..runtime.tags import UserError
 from ..training.trainer import check_processes
@@ -94,6 +97,32 @@ def baseline_arguments(arguments: RunArguments) -> RunArguments:
         push_to_hub=False,
     )
     return arguments._replace(model=model, training=args)
+
+
+@contextmanager
+def lock_output(folder: str) -> Iterator[None]:
+    """Hold the output directory for this run, on its main process, and clear away what a killed one left there.
+
+    Raises:
+        UserError: another run is writing there, or it is a file.
+    """
+    if not PartialState().is_main_process:
+        yield
+        return
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--output_dir {folder} is a file; give the name of a folder.")
+    new = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    with lock(path / ".lock"):
+        remove_leftovers(path)
+        try:
+            yield
+        finally:
+            if [each.name for each in path.iterdir()] == [".lock"]:  # a run that was refused leaves no folder behind
+                (path / ".lock").unlink()
+                for each in new:
+                    each.rmdir()
 
 
 def set_up_process(args: DistillationArguments) -> None:

@@ -15,7 +15,7 @@ from ..data.statistics import mention_counts, word_count
 from ..evaluation.cost import benchmark_table, measure
 from ..evaluation.metrics import decode, f1_intervals, score
 from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
-from ..files import format_table, write_columns, write_json
+from ..files import format_table, record, write_columns, write_json
 from ..publishing.hub import write_run
 from ..publishing.model_card import write_card
 from ..publishing.onnx_export import export_onnx, instruction_set
@@ -144,11 +144,14 @@ def finish(
             models = {"teacher": teachers} if teachers else {}
             report = measure(models | {"student": [student]}, corpora.eval["tokens"], args.device, trust_remote_code)
             write_json(folder / "benchmark.json", report)
+            record(folder, ["benchmark.json"])
             print_main(benchmark_table(report) + "\n")
         if args.export:
             results.figures |= _export(student, folder, corpora, trust_remote_code)
             write_json(folder / RESULTS_NAME, results.to_dict())
+            record(folder, [f"onnx/{MODEL_NAME}", f"onnx/{QUANTIZED_NAME}"])
         write_run(folder / "run.yaml", arguments)
+        record(folder, [RESULTS_NAME, "run.yaml"])
         write_card(folder, arguments, corpora, results)
         write_report([folder], folder / "report.html")
     print_main(f"Student, results and predictions: {folder} (to look at: report.html)")

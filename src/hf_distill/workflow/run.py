@@ -3,7 +3,15 @@
 from ..arguments import RunArguments
 from ..data.corpora import load_corpora, write_augmented
 from ..evaluation.scores import Results
-from .preparation import baseline_arguments, check_metric, prepare_arguments, print_main, set_up_process, summary
+from .preparation import (
+    baseline_arguments,
+    check_metric,
+    lock_output,
+    prepare_arguments,
+    print_main,
+    set_up_process,
+    summary,
+)
 from .results import evaluate_student, evaluate_teachers, finish, log_results, save_results, training_figures
 from .stages import (
     build,
@@ -25,6 +33,11 @@ def run(arguments: RunArguments) -> None:
     """
     set_up_process(arguments.training)
     arguments = prepare_arguments(arguments)
+    with lock_output(arguments.training.output_dir):
+        _run(arguments)
+
+
+def _run(arguments: RunArguments) -> None:
     corpora = load_corpora(arguments.data, arguments.training.seed)
     check_metric(arguments.training, corpora)
     arguments = reserve_repository(arguments)

@@ -1,6 +1,7 @@
 """The steps of a run before its results: loading models, computing signals, training."""
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..data.encoding import encode_dataset
 from ..data.job import describe_job, reserve_output_dir
 from ..data.tag_format import corpus_format
 from ..evaluation.scores import RESULTS_NAME
-from ..files import last_whole_checkpoint, write_json
+from ..files import MANIFEST_NAME, changed_files, checkpoints, missing_from_checkpoint, write_json
 from ..publishing.hub import create_repository
 from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
@@ -187,7 +188,10 @@ def student_tokenizer(
     `args.vocabulary_size` one that is learnt from the training text and kept in `folder`.
     """
     if args.vocabulary_size and folder.exists():
-        return load_tokenizer(str(folder))
+        if (folder / MANIFEST_NAME).exists() and not changed_files(folder):
+            return load_tokenizer(str(folder))
+        logger.warning(f"{folder}: is not as it was written: learnt anew.")
+        shutil.rmtree(folder)
     names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
     name = next((name for name in names if name), None)
     if teachers and name in args.teacher_model_name_or_path:
@@ -334,6 +338,29 @@ def _say_what_words_are(model: PreTrainedModel, corpora: Corpora) -> None:
     model.config.word_rule, model.config.word_rule_finds = corpora.word_rule, round(corpora.word_rule_finds, 4)
 
 
+def _last_checkpoint(folder: Path, args: DistillationArguments) -> str | None:
+    """The checkpoint to go on from: the newest whole one, or that of `--resume_from_checkpoint`.
+
+    Raises:
+        UserError: it was written by another number of processes, or the given one is not whole.
+    """
+    given = args.resume_from_checkpoint
+    for checkpoint in [Path(given)] if given else checkpoints(folder):
+        if lacks := missing_from_checkpoint(checkpoint):
+            if given:
+                raise UserError(f"{checkpoint} is no whole checkpoint of this program: {lacks}. Choose another.")
+            logger.warning(f"{checkpoint} is passed over: {lacks}.")
+            continue
+        processes = len(list(checkpoint.glob("rng_state_*.pth"))) or 1
+        if processes != args.world_size:
+            raise UserError(
+                f"{checkpoint} was written by {processes} process(es); with {args.world_size} other sentences would "
+                f"follow. Go on with {processes}, or remove the checkpoints."
+            )
+        return str(checkpoint)
+    return None
+
+
 def train(
     student: Student,
     args: DistillationArguments,
@@ -379,10 +406,14 @@ def train(
         callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
     )
     if training:
-        whole = last_whole_checkpoint(folder)
-        trainer.train(resume_from_checkpoint=args.resume_from_checkpoint or (str(whole) if whole else None))
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
         trainer.save_state()
     elif finished:
+        if changed := changed_files(folder):
+            raise UserError(
+                f"{folder}: {', '.join(changed)}: missing, or changed since this run wrote it. Remove {RESULTS_NAME} "
+                "to go on from the last checkpoint, or the folder."
+            )
         logger.warning(f"Using the finished model in {folder}: data, teachers and arguments are the same.")
         student.model.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
     return trainer

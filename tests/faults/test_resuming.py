@@ -1,0 +1,111 @@
+"""Damaged output folders: a run goes on exactly, or is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+
+from hf_distill.cli import main
+from hf_distill.students.save import save_model
+
+RUN = """--model_name auto --student_model_name_or_path student --distillation 0 --num_train_epochs 3 --use_cpu 1
+--bf16 0 --per_device_train_batch_size 8 --learning_rate 1e-3 --output_dir out""".split()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with the data, the student that it began with, and a finished run; it kept two checkpoints."""
+    folder = tmp_path_factory.mktemp("finished")
+    for name, seed in (("train", 1), ("val", 2)):
+        tiny.write_tsv(folder / f"{name}.tsv", 24, seed)
+    tokenizer = tiny.wordpiece()
+    save_model(tiny.bert(tokenizer), tokenizer, folder / "student")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main([*tiny.DATA, *RUN]) == 0
+    return folder
+
+
+@pytest.fixture
+def interrupted(finished, tmp_path, monkeypatch):
+    """The same, as if it had been killed before its end. Returns the weights it came to."""
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    weights = Path("out/model.safetensors").read_bytes()
+    for name in ("model.safetensors", "all_results.json"):
+        Path("out", name).unlink()
+    return weights
+
+
+def cut(path: str, size: int = 100) -> None:
+    Path(path).write_bytes(Path(path).read_bytes()[:size])
+
+
+DAMAGES = {
+    "nothing": lambda: None,
+    "the state was being written": lambda: cut("out/checkpoint-9/trainer_state.json", 0),
+    "no manifest": lambda: Path("out/checkpoint-9/manifest.json").unlink(),
+    "manifest cut": lambda: cut("out/checkpoint-9/manifest.json"),
+    "weights cut": lambda: cut("out/checkpoint-9/model.safetensors"),
+    "no optimizer": lambda: Path("out/checkpoint-9/optimizer.pt").unlink(),
+    "no scheduler": lambda: Path("out/checkpoint-9/scheduler.pt").unlink(),
+    "no random state": lambda: Path("out/checkpoint-9/rng_state.pth").unlink(),
+    "no checkpoint": lambda: [shutil.rmtree(path) for path in Path("out").glob("checkpoint-*")],
+    "a folder of another name": lambda: Path("out/checkpoint-old").mkdir(),
+    "leftovers": lambda: (Path("out/.tmp-abc").mkdir(), Path("out/config.json.tmp-1").touch()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_comes_to_the_same_end(finished, interrupted, damage, capsys):
+    DAMAGES[damage]()
+    assert main([*tiny.DATA, *RUN]) == 0, capsys.readouterr().err
+    assert Path("out/model.safetensors").read_bytes() == interrupted
+    states = [json.loads(Path(folder, "out/trainer_state.json").read_text()) for folder in (finished, ".")]
+    losses = [state["log_history"][-1]["train_loss"] for state in states]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5), "of the whole run"
+    assert not [path for path in Path("out").iterdir() if "tmp-" in path.name]
+
+
+def test_another_number_of_processes_is_refused(interrupted, capsys):
+    for folder in Path("out").glob("checkpoint-*"):
+        names = json.loads((folder / "manifest.json").read_text())
+        for rank in range(2):
+            shutil.copy(folder / "rng_state.pth", folder / f"rng_state_{rank}.pth")
+            names[f"rng_state_{rank}.pth"] = names["rng_state.pth"]
+        (folder / "manifest.json").write_text(json.dumps(names))
+    assert main([*tiny.DATA, *RUN]) == 2
+    assert "was written by 2 process(es); with 1 other sentences would follow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda: cut("out/model.safetensors"), "model.safetensors: missing, or changed since this run wrote it"),
+        (lambda: cut("out/job.json", 0), "job.json is damaged"),
+    ],
+)
+def test_a_damaged_end_is_refused(finished, tmp_path, monkeypatch, damage, says, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    damage()
+    assert main([*tiny.DATA, *RUN]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_a_learnt_tokenizer_that_is_damaged_is_learnt_again(finished, tmp_path, monkeypatch):
+    for name in ("train.tsv", "val.tsv"):
+        shutil.copy(finished / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    command = (
+        f"--tokenizer_name {finished}/student --distillation 0 --vocabulary_size 150 --embedding_size 4 --hidden_size 4"
+    )
+    command += " --max_steps 1 --use_cpu 1 --bf16 0 --output_dir out"
+    assert main([*tiny.DATA, *command.split()]) == 0
+    learnt = Path("out/tokenizer/tokenizer.json").read_bytes()
+    cut("out/tokenizer/tokenizer.json")
+    Path("out/all_results.json").unlink()
+    assert main([*tiny.DATA, *command.split()]) == 0
+    assert Path("out/tokenizer/tokenizer.json").read_bytes() == learnt
