@@ -68,7 +68,7 @@ def phase() -> str:
 
 def leftovers() -> list[str]:
     """Files that a finished run should have cleared away."""
-    found = [path for pattern in ("*.tmp-*", "*.damaged") for path in Path().rglob(pattern)]
+    found = [path for pattern in (".hf_distill-tmp-*", "*.damaged") for path in Path().rglob(pattern)]
     return sorted(path.as_posix() for path in found)
 
 

@@ -14,15 +14,20 @@ from filelock import FileLock, Timeout
 
 from .runtime.tags import UserError
 
+TEMPORARY = ".hf_distill-tmp-"  # names of files and folders that are not finished begin so
 MANIFEST_NAME = "manifest.json"
 TRAINER_STATE_NAME = "trainer_state.json"
 # Beside the model and its manifest, what Trainer writes into a checkpoint.
 TRAINING_STATE = "optimizer.pt scheduler.pt scaler.pt rng_state*.pth projections.safetensors trainer_state.json".split()
 
 
+def _temporary(path: str | Path) -> Path:
+    return Path(path).with_name(f"{TEMPORARY}{os.getpid()}-{Path(path).name}")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write text atomically: to a temporary file that is then renamed."""
-    temporary = Path(f"{path}.tmp-{os.getpid()}")
+    temporary = _temporary(path)
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -66,10 +71,20 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_manifest(folder: Path) -> dict[str, str] | None:
+    """Return the digests of the files that this program wrote into a folder, by name; None if that list is damaged."""
+    try:
+        written = read_json(folder / MANIFEST_NAME)
+    except ValueError:
+        return None
+    whole = isinstance(written, dict) and all(isinstance(digest, str) for digest in written.values())
+    return written if whole else None
+
+
 def record(folder: str | Path, names: Iterable[str]) -> None:
     """Write into a folder's manifest that this program has just written files of these names there."""
     folder = Path(folder)
-    written = read_json(folder / MANIFEST_NAME)
+    written = read_manifest(folder) or {}  # of a damaged one, what it listed counts as foreign from now on
     written |= {name: file_digest(folder / name) for name in names}
     write_json(folder / MANIFEST_NAME, written)
 
@@ -79,7 +94,7 @@ def recorded(folder: str | Path) -> Iterator[Path]:
     """Give an empty folder; what is written into it is then moved into `folder`, and recorded in its manifest."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".tmp-") as temporary:
+    with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
         yield Path(temporary)
         names = sorted(path.name for path in Path(temporary).iterdir())
         for name in names:
@@ -88,9 +103,14 @@ def recorded(folder: str | Path) -> Iterator[Path]:
 
 
 def changed_files(folder: Path) -> list[str]:
-    """Return the files of a folder's manifest that are missing, behind links, or not as they were written."""
+    """Return the files of a folder's manifest that are missing, behind links, or not as they were written; the manifest
+    itself if it is damaged.
+    """
     changed = []
-    for name, digest in read_json(folder / MANIFEST_NAME).items():
+    written = read_manifest(folder)
+    if written is None:
+        return [MANIFEST_NAME]
+    for name, digest in written.items():
         path = folder / name
         own = path.is_file() and path.resolve() == folder.resolve() / name
         if not own or file_digest(path) != digest:
@@ -99,8 +119,8 @@ def changed_files(folder: Path) -> list[str]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files and folders that a killed process left in a folder of this program."""
-    for path in folder.glob("*.tmp-*"):
+    """Remove the temporary files and folders that a killed process left in a folder of this program, or below."""
+    for path in list(folder.rglob(f"{TEMPORARY}*")):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -120,19 +140,15 @@ def record_checkpoint(folder: Path) -> None:
 
 def missing_from_checkpoint(folder: Path) -> str:
     """Return what a checkpoint lacks for an exact continuation of its run, or ""."""
-    try:
-        written = read_json(folder / MANIFEST_NAME)
-        if TRAINER_STATE_NAME not in written:
-            return "it was not written to its end"
-        if changed := changed_files(folder):
-            return f"{', '.join(changed)}: missing or changed"
-        if not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
-            return "it has no state of the optimizer (--save_only_model)"
-        best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
-        if best and (changed := changed_files(folder.parent / Path(best).name)):
-            return f"the best checkpoint, {Path(best).name}, is not whole: {', '.join(changed)}"
-    except (ValueError, AttributeError):
-        return f"{MANIFEST_NAME} is damaged"
+    if changed := changed_files(folder):
+        return f"{', '.join(changed)}: missing or changed"
+    if TRAINER_STATE_NAME not in (read_manifest(folder) or {}):
+        return "it was not written to its end"
+    if not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
+        return "it has no state of the optimizer (--save_only_model)"
+    best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
+    if best and (changed := changed_files(folder.parent / Path(best).name)):
+        return f"the best checkpoint, {Path(best).name}, is not whole: {', '.join(changed)}"
     return ""
 
 
@@ -153,7 +169,7 @@ def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
         columns: the values of each column (tokens, tags, ...), one sequence per sentence with one value per word.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(f"{path}.tmp-{os.getpid()}")
+    temporary = _temporary(path)
     with open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for sentence in zip(*columns, strict=True):
             file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))

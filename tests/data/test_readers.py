@@ -284,7 +284,7 @@ def test_json_lines_and_parquet(tmp_path):
     other = str(tmp_path / "d.parquet")
     assert load_unlabeled([other], "apart", column="abstract")["tokens"][:] == SPLIT[1:]
     assert refusal_of(load_unlabeled, [other]) == (
-        f"{other}:1: has no column 'tokens', only abstract. Set it with --unlabeled_column."
+        f"{other}:1: has no column 'text', only abstract. Set it with --unlabeled_column."
     )
 
 
@@ -302,9 +302,13 @@ def test_unlabelled_text_of_a_dataset(tmp_path):
     ("name", "content", "says"),
     [
         ("a.txt", '{"text": "p53"}\n{"text": "IL-2"}\n', "1: expected text, found JSON"),
-        ("a.txt", 'id,text\n1,"Loss of p53, it says"\n2,"IL-2"\n', "1: expected text, found a row of CSV: 'id,text'"),
-        ("a.txt", "p53\tB-GENE\nbinds\tO\n\n", "1: expected text, found a word with its tag"),
-        ("a.txt", "p53 B-GENE\nbinds O\n", "1: expected text, found a word with its tag"),
+        ("a.txt", 'id,text\n1,"Loss of p53, it says"\n2,"IL-2"\n', "1: expected text, found CSV: 'id,text'"),
+        ("a.txt", "text,label\nLoss of p53 is,1\nIL-2 binds,0\n", "1: expected text, found CSV"),
+        ("a.txt", "p53\tB-GENE\nbinds\tO\n\n", "1: expected text, found words with their tags"),
+        ("a.txt", "p53 NN B_GENE\nbinds VB O\n", "1: expected text, found words with their tags"),
+        ("a.txt", '[\n{\n"text": "p53",\n"id": 3\n}\n]\n', "1: expected text, found JSON"),
+        ("a.jsonl", '{"text": "p\\ud800"}\n', "1: the text contains half a character"),
+        ("a.parquet.gz", "p53", ": Parquet is compressed in itself"),
         ("a.jsonl", '{"text": "p53"}\n{"text": 3}\n', "2: 'text' holds neither text nor a list of words: 3"),
         ("a.jsonl", '{"tokens": ["p53", ""]}\n', "1: a word that is empty, or has a tab or line end: ''"),
         ("a.jsonl", '{"text": "p53"}\np53\n', "2: not valid JSON"),
@@ -318,16 +322,18 @@ def test_what_is_no_text_is_refused(tmp_path, name, content, says):
     assert refusal_of(load_unlabeled, [path], "apart").startswith(f"{path}:{says.removeprefix(':')}")
 
 
-def test_lines_that_look_a_little_like_csv_are_text(tmp_path):
+def test_lines_that_look_a_little_like_something_else_are_text(tmp_path):
     lines = [
-        "Yes, it binds",
+        "1,000 people died.",
+        "However,the cat sat.",
+        "王明,在上海",
         '"p53," he said, "binds."',
-        "p53,MDM2 and others",
-        "In 1,000 cases",
-        "[ p53 ]",
+        "[1]",
         "Vitamin O",
     ]
-    assert len(load_unlabeled([write(tmp_path, "\n".join(lines), "a.txt")], "apart")) == len(lines)
+    lines += ["1,2-Dichloroethane", "Hepatitis B-virus", "a\rb", "word " * 40_000]
+    for count in range(1, len(lines) + 1):
+        assert len(load_unlabeled([write(tmp_path, "\n".join(lines[:count]), "a.txt")], "apart")) == count
 
 
 def test_unlabeled_text(tmp_path):

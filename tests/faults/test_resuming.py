@@ -54,7 +54,7 @@ DAMAGES = {
     "no random state": lambda: Path("out/checkpoint-9/rng_state.pth").unlink(),
     "no checkpoint": lambda: [shutil.rmtree(path) for path in Path("out").glob("checkpoint-*")],
     "a folder of another name": lambda: Path("out/checkpoint-old").mkdir(),
-    "leftovers": lambda: (Path("out/.tmp-abc").mkdir(), Path("out/config.json.tmp-1").touch()),
+    "leftovers": lambda: (Path("out/.hf_distill-tmp-a").mkdir(), Path("out/thesis.tmp-2024").touch()),
 }
 
 
@@ -66,7 +66,8 @@ def test_a_damaged_run_comes_to_the_same_end(finished, interrupted, damage, caps
     states = [json.loads(Path(folder, "out/trainer_state.json").read_text()) for folder in (finished, ".")]
     losses = [state["log_history"][-1]["train_loss"] for state in states]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5), "of the whole run"
-    assert not [path for path in Path("out").iterdir() if "tmp-" in path.name]
+    assert not list(Path("out").glob(".hf_distill-tmp-*")), "nothing is left"
+    assert Path("out/thesis.tmp-2024").exists() == (damage == "leftovers"), "what is not ours stays"
 
 
 def test_another_number_of_processes_is_refused(interrupted, capsys):
@@ -84,7 +85,7 @@ def test_another_number_of_processes_is_refused(interrupted, capsys):
     ("damage", "says"),
     [
         (lambda: cut("out/model.safetensors"), "model.safetensors: missing, or changed since this run wrote it"),
-        (lambda: cut("out/job.json", 0), "job.json is damaged"),
+        (lambda: cut("out/job.json", 0), "job.json is missing or damaged"),
     ],
 )
 def test_a_damaged_end_is_refused(finished, tmp_path, monkeypatch, damage, says, capsys):
@@ -93,6 +94,29 @@ def test_a_damaged_end_is_refused(finished, tmp_path, monkeypatch, damage, says,
     damage()
     assert main([*tiny.DATA, *RUN]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_run_is_refused(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    command = [
+        *tiny.DATA,
+        *RUN[:-1],
+        str(tmp_path / "new"),
+        "--seed",
+        "7",
+        "--resume_from_checkpoint",
+        "out/checkpoint-9",
+    ]
+    assert main(command) == 2
+    assert "out/checkpoint-9 is a checkpoint of a different run" in capsys.readouterr().err
+
+
+def test_an_edited_card_does_not_stop_a_run(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    for name in ("README.md", "all_results.json"):
+        Path("out", name).write_text(Path("out", name).read_text() + "\n")
+    assert main([*tiny.DATA, *RUN]) == 0
 
 
 def test_a_learnt_tokenizer_that_is_damaged_is_learnt_again(finished, tmp_path, monkeypatch):

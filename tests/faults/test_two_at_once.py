@@ -26,13 +26,19 @@ def test_an_output_file_belongs_to_one_call_of_predict(tmp_path, monkeypatch, ca
     tiny.save_student(Path("student"))
     Path("in.txt").write_text("p53\n")
     command = "predict student --input in.txt --output out.jsonl --runtime pytorch".split()
-    with lock(Path("out.jsonl.lock")):
+    with lock(Path(".hf_distill-tmp-out.jsonl.lock")):
         assert main(command) == 2
-        assert "out.jsonl.lock: another process writes there at this moment" in capsys.readouterr().err
-    Path("out.jsonl.part-dead-0").write_text("{")
+        assert ".hf_distill-tmp-out.jsonl.lock: another process writes there at this moment" in capsys.readouterr().err
+    Path(".hf_distill-tmp-out.jsonl.part-dead-0").write_text("{")
+    Path("out.jsonl.part-1").write_text("mine")
     with _lock_output("out.jsonl", main_process=True):
-        assert sorted(path.name for path in Path().iterdir()) == ["in.txt", "out.jsonl.lock", "student"]
-    assert not Path("out.jsonl.lock").exists()
+        assert sorted(path.name for path in Path().iterdir()) == [
+            ".hf_distill-tmp-out.jsonl.lock",
+            "in.txt",
+            "out.jsonl.part-1",
+            "student",
+        ]
+    assert not Path(".hf_distill-tmp-out.jsonl.lock").exists()
 
 
 def test_a_lock_ends_with_its_holder(tmp_path):

@@ -54,6 +54,24 @@ def describe_job(arguments: Iterable, corpora: Mapping[str, Dataset], teachers: 
     return json.loads(json.dumps(job, default=str))
 
 
+def read_job(folder: Path) -> dict:
+    """Return the job that an output directory belongs to.
+
+    Raises:
+        UserError: its description is missing or damaged.
+    """
+    try:
+        job = read_json(folder / JOB_NAME)
+    except ValueError:
+        job = {}
+    if not job or not isinstance(job, dict):
+        raise UserError(
+            f"{folder / JOB_NAME} is missing or damaged, so that nobody knows what {folder} holds. Choose another "
+            "--output_dir, or remove that folder."
+        )
+    return job
+
+
 def reserve_output_dir(folder: str | Path, job: Mapping) -> None:
     """Reserve an output directory for a job, unless it contains the results of a different job.
 
@@ -68,13 +86,7 @@ def reserve_output_dir(folder: str | Path, job: Mapping) -> None:
         folder.glob("checkpoint-*")
     )
     if in_use and path.exists():
-        try:
-            previous = read_json(path)
-        except ValueError:
-            raise UserError(
-                f"{path} is damaged, so that nobody knows what {folder} holds. Choose another --output_dir, or remove "
-                "that folder."
-            ) from None
+        previous = read_job(folder)
         different = [name for name in sorted({*previous, *job}) if previous.get(name) != job.get(name)]
         if different:
             changes = "; ".join(f"{name}: {previous.get(name)} there, {job.get(name)} now" for name in different[:5])

@@ -30,7 +30,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from ..arguments import PredictionArguments
-from ..files import lock
+from ..files import TEMPORARY, lock
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.pipeline import running_text_notice
 from ..runtime.schemes import model_tags
@@ -70,7 +70,8 @@ def predict(args: PredictionArguments) -> None:
 
     with _lock_output(args.output, state.is_main_process):
         [token] = broadcast_object_list([uuid.uuid4().hex])
-        parts = [Path(f"{args.output}.part-{token}-{index}") for index in range(state.num_processes)]
+        part_name = f"{TEMPORARY}{Path(args.output).name}.part-{token}"
+        parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(state.num_processes)]
         part = parts[state.process_index]
         lengths, wordless = [], 0
         try:
@@ -96,9 +97,10 @@ def _lock_output(output: str, main_process: bool) -> Iterator[None]:
     if not main_process:
         yield
         return
-    path = Path(f"{output}.lock")
+    name = f"{TEMPORARY}{Path(output).name}"
+    path = Path(output).with_name(f"{name}.lock")
     with lock(path):
-        for part in Path(output).parent.glob(f"{glob.escape(Path(output).name)}.part-*"):
+        for part in Path(output).parent.glob(f"{glob.escape(name)}.part-*"):
             part.unlink()
         try:
             yield
@@ -205,7 +207,7 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
                 number += 1
                 lines.append(line)
                 size += len(line)
-                ends = not sentences or not line.strip(b" \r\n")
+                ends = not sentences or not line.strip(b" \t\r\n")
                 texts += ends
                 if not line or (ends and (texts == CHUNK_TEXTS or size >= CHUNK_BYTES)):
                     progress.update(raw.tell() - before)

@@ -216,7 +216,7 @@ def _are_words(tokens) -> bool:
 def _read_tsv(chunk: Chunk) -> Iterator[Text]:
     rows: list[list[str]] = []
     for place, line in [*_lines(chunk), ("", "")]:
-        if line.strip(" "):
+        if line.strip(" \t"):
             rows.append(line.split("\t"))
             if not rows[-1][0].strip(" "):
                 raise UserError(f"{place}: the word is empty: {line!r}. Fill it in.")

@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from ..arguments import DistillationArguments, RunArguments
 from ..data.job import MAY_CHANGE_ON_RESUME
-from ..files import MANIFEST_NAME, TRAINING_STATE, changed_files, read_json, write_text
+from ..files import MANIFEST_NAME, TRAINING_STATE, changed_files, read_manifest, write_text
 from ..runtime.tags import UserError
 from .tables import shown
 
@@ -99,10 +99,12 @@ def publish(
         UserError: one of these files was changed after it was written.
     """
     folder = Path(folder)
-    written = {name for name in read_json(folder / MANIFEST_NAME) if _matches(name, PUBLISHED)}
-    changed = sorted(written.intersection(changed_files(folder)) - {CARD_NAME})
+    changed = [
+        name for name in changed_files(folder) if _matches(name, [*PUBLISHED, MANIFEST_NAME]) and name != CARD_NAME
+    ]
     if changed:
         raise UserError(f"{folder}: {', '.join(changed)}: missing, or changed since this run wrote it. Run it again.")
+    written = {name for name in read_manifest(folder) or {} if _matches(name, PUBLISHED)}
     card = folder / CARD_NAME
     names = sorted(written - {CARD_NAME} | ({CARD_NAME} if card.is_file() and not card.is_symlink() else set()))
     foreign = sorted(
@@ -125,7 +127,7 @@ def publish_checkpoint(
 ) -> CommitInfo | Future:
     """Push the files that a run needs to resume from a checkpoint into the repository's folder `target`."""
     folder, contents = Path(folder), {}
-    names = {name for name in read_json(folder / MANIFEST_NAME) if name != TRAINING_ARGS_NAME}
+    names = {name for name in read_manifest(folder) or {} if name != TRAINING_ARGS_NAME}
     names |= {path.name for pattern in TRAINING_STATE for path in folder.glob(pattern)}
     for path in sorted(folder / name for name in names if not (folder / name).is_symlink()):
         content = path.read_bytes()

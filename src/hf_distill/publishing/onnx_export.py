@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ..arguments import cpu_capabilities
 from ..evaluation.metrics import decode, score
+from ..files import TEMPORARY
 from ..runtime.onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
@@ -70,7 +71,7 @@ def export_onnx(
             then.
     """
     model = copy.deepcopy(student.model).cpu().float().eval()
-    with TemporaryDirectory(dir=folder, prefix="onnx-") as temporary:
+    with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
         paths = write_onnx(model, temporary)
         models = {
             "pytorch": model,

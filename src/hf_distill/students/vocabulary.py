@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..files import record
+from ..files import TEMPORARY, record
 from ..runtime.pipeline import FOR_LISTS
 from ..runtime.tags import UserError
 from ..teachers.loading import generic_tokenizer, load_tokenizer
@@ -50,7 +50,7 @@ def learn_tokenizer(
     )
     if len(trained) > size:
         raise UserError(f"--vocabulary_size {size} is too small: the characters of the text alone take {len(trained)}.")
-    with TemporaryDirectory(dir=folder.parent) as temporary:
+    with TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
         saved = Path(temporary) / folder.name
         trained.save_pretrained(saved)
         for name, entry in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "extra_special_tokens")):

@@ -20,7 +20,7 @@ from scipy.special import log_softmax, logsumexp
 from transformers.utils import logging
 
 from ..data.statistics import sentence_keys
-from ..files import file_digest
+from ..files import TEMPORARY, file_digest
 from ..runtime.tags import UserError
 from .teacher import Teacher
 
@@ -226,7 +226,7 @@ def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> 
     """Write a shard whose name is the digest of its content."""
     if not all(np.isfinite(scores).all() for scores in rows):
         raise UserError("The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights.")
-    temporary = folder / f".tmp-{uuid.uuid4().hex}"
+    temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     labels = rows[0].shape[1]
     features = Features({"key": Value("binary"), "teacher_logits": List(List(Value("float32"), length=labels))})
     with ArrowWriter(path=str(temporary), features=features) as writer:

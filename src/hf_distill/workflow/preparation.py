@@ -112,6 +112,9 @@ def lock_output(folder: str) -> Iterator[None]:
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise UserError(f"--output_dir {folder} is a file; give the name of a folder.")
+    links = [name for name in ("onnx", "teacher", "baseline", "tokenizer") if (path / name).is_symlink()]
+    if links:
+        raise UserError(f"{path / links[0]} is a link; this run would write behind it. Remove it.")
     new = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
     with lock(path / ".lock"):

@@ -90,6 +90,7 @@ def save_results(student: Student, args: DistillationArguments, corpora: Corpora
         teacher = by_teacher.predictions if by_teacher else [["-"] * len(tags) for tags in predictions]
         write_columns(folder / f"predictions_{name}.tsv", corpus["tokens"], corpus["tags"], teacher, predictions)
     write_json(folder / RESULTS_NAME, results.to_dict())
+    record(folder, [RESULTS_NAME])
 
 
 def log_results(trainer: DistillationTrainer, results: Results) -> None:
@@ -149,9 +150,9 @@ def finish(
         if args.export:
             results.figures |= _export(student, folder, corpora, trust_remote_code)
             write_json(folder / RESULTS_NAME, results.to_dict())
-            record(folder, [f"onnx/{MODEL_NAME}", f"onnx/{QUANTIZED_NAME}"])
+            record(folder, [RESULTS_NAME, f"onnx/{MODEL_NAME}", f"onnx/{QUANTIZED_NAME}"])
         write_run(folder / "run.yaml", arguments)
-        record(folder, [RESULTS_NAME, "run.yaml"])
+        record(folder, ["run.yaml"])
         write_card(folder, arguments, corpora, results)
         write_report([folder], folder / "report.html")
     print_main(f"Student, results and predictions: {folder} (to look at: report.html)")

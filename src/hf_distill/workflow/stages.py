@@ -24,10 +24,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME, logging
 from ..arguments import DistillationArguments, ModelArguments, RunArguments
 from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
-from ..data.job import describe_job, reserve_output_dir
+from ..data.job import JOB_NAME, describe_job, read_job, reserve_output_dir
 from ..data.tag_format import corpus_format
 from ..evaluation.scores import RESULTS_NAME
-from ..files import MANIFEST_NAME, changed_files, checkpoints, missing_from_checkpoint, write_json
+from ..files import changed_files, checkpoints, missing_from_checkpoint, read_manifest, record, write_json
 from ..publishing.hub import create_repository
 from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
@@ -188,7 +188,7 @@ def student_tokenizer(
     `args.vocabulary_size` one that is learnt from the training text and kept in `folder`.
     """
     if args.vocabulary_size and folder.exists():
-        if (folder / MANIFEST_NAME).exists() and not changed_files(folder):
+        if read_manifest(folder) and not changed_files(folder):
             return load_tokenizer(str(folder))
         logger.warning(f"{folder}: is not as it was written: learnt anew.")
         shutil.rmtree(folder)
@@ -224,7 +224,13 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
-    if not (folder / RESULTS_NAME).exists():
+    finished = (folder / RESULTS_NAME).exists()
+    if finished and (changed := changed_files(folder) or [] if _has_its_weights(folder) else [SAFE_WEIGHTS_NAME]):
+        logger.warning(f"{folder}: {', '.join(changed)}: missing or changed: the teacher is fine-tuned anew.")
+        finished = False
+        with PartialState().main_process_first():
+            (folder / RESULTS_NAME).unlink(missing_ok=True)
+    if not finished:
         add_prefix_space = arguments.model.add_prefix_space is not False
         tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, _probe_words(corpora))
         _say_what_words_are(encoder.model, corpora)
@@ -234,6 +240,7 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
         if trainer.is_world_process_zero():
             save_model(trainer.student, tokenizer, folder)
             write_json(folder / RESULTS_NAME, metrics)
+            record(folder, [RESULTS_NAME])
         trainer.accelerator.wait_for_everyone()
     else:
         logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
@@ -338,6 +345,11 @@ def _say_what_words_are(model: PreTrainedModel, corpora: Corpora) -> None:
     model.config.word_rule, model.config.word_rule_finds = corpora.word_rule, round(corpora.word_rule_finds, 4)
 
 
+def _has_its_weights(folder: Path) -> bool:
+    """Whether a folder has the weights that this program wrote there."""
+    return SAFE_WEIGHTS_NAME in (read_manifest(folder) or {}) and SAFE_WEIGHTS_NAME not in changed_files(folder)
+
+
 def _last_checkpoint(folder: Path, args: DistillationArguments) -> str | None:
     """The checkpoint to go on from: the newest whole one, or that of `--resume_from_checkpoint`.
 
@@ -345,6 +357,10 @@ def _last_checkpoint(folder: Path, args: DistillationArguments) -> str | None:
         UserError: it was written by another number of processes, or the given one is not whole.
     """
     given = args.resume_from_checkpoint
+    if given and given.lower() in ("true", "1"):
+        given = None  # as without the option
+    if given and Path(given).resolve().parent != folder.resolve() and read_job(Path(given).parent) != read_job(folder):
+        raise UserError(f"{given} is a checkpoint of a different run ({JOB_NAME} beside it). Choose another.")
     for checkpoint in [Path(given)] if given else checkpoints(folder):
         if lacks := missing_from_checkpoint(checkpoint):
             if given:
@@ -409,10 +425,10 @@ def train(
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
         trainer.save_state()
     elif finished:
-        if changed := changed_files(folder):
+        if not _has_its_weights(folder):
             raise UserError(
-                f"{folder}: {', '.join(changed)}: missing, or changed since this run wrote it. Remove {RESULTS_NAME} "
-                "to go on from the last checkpoint, or the folder."
+                f"{folder}: {SAFE_WEIGHTS_NAME}: missing, or changed since this run wrote it. Remove {RESULTS_NAME} to "
+                "go on from the last checkpoint, or the folder."
             )
         logger.warning(f"Using the finished model in {folder}: data, teachers and arguments are the same.")
         student.model.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))

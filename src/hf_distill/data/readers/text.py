@@ -1,9 +1,8 @@
 """Reader for text without labels: plain text, JSON lines, Parquet files, and datasets of the Hub or of a folder."""
 
-import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import pyarrow
@@ -21,6 +20,11 @@ logger = logging.get_logger(__name__)
 SAMPLE = 1000  # texts, to find out whether they are split into words
 # A text is split already if nearly as many of its words are words by the rule as of the training data's.
 TOLERANCE = 0.02
+
+# Names of columns by which a file of CSV is known.
+COLUMNS = frozenset(
+    "text sentence tokens token word tag tags ner_tags label labels title abstract body content".split()
+)
 
 # The place of a text (`PATH:LINE`), and the text: a string, or its words.
 Texts = Iterator[tuple[str, str | list[str]]]
@@ -49,7 +53,9 @@ def load_unlabeled(
     rules = []
     for path in paths:
         check_file(path)
-        if not path.endswith((".jsonl", ".jsonl.gz", ".parquet")):
+        if path.lower().endswith(".parquet.gz"):
+            raise UserError(f"{path}: Parquet is compressed in itself: decompress the file.")
+        if not path.lower().endswith((".jsonl", ".jsonl.gz", ".parquet")):
             _check_plain_text(path)
         rules.append(_choose_splitting(path, _read_file(path, column), rule, rule_finds))
     digests = [content_digest(path) for path in paths]
@@ -110,8 +116,11 @@ def _sentences(source: str, texts: Texts, rule: str | None) -> Iterator[dict]:
             for word in words:
                 if not isinstance(word, str) or not word.strip() or any(mark in word for mark in "\t\r\n"):
                     raise UserError(f"{place}: a word that is empty, or has a tab or line end: {word!r}. Correct it.")
-        if any("\0" in word for word in words):
-            raise UserError(f"{place}: the text contains a NUL character. Remove it, or convert the text to UTF-8.")
+        try:
+            if b"\0" in " ".join(words).encode():
+                raise UserError(f"{place}: the text contains a NUL character. Remove it, or convert the text to UTF-8.")
+        except UnicodeEncodeError as error:
+            raise UserError(f"{place}: the text contains half a character ({error.reason}). Correct it.") from None
         if words:
             empty = False
             yield {"tokens": words, "tags": None}
@@ -140,13 +149,13 @@ def _choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: f
 
 
 def _read_file(path: str, column: str | None) -> Texts:
-    if path.endswith(".parquet"):
+    if path.lower().endswith(".parquet"):
         try:
             file = pyarrow.parquet.ParquetFile(path)
         except (OSError, pyarrow.ArrowInvalid) as error:
             raise UserError(f"{path}: not a Parquet file: {error}. Write it again.") from None
         yield from _read_rows((row for batch in file.iter_batches() for row in batch.to_pylist()), path, column)
-    elif path.endswith((".jsonl", ".jsonl.gz")):
+    elif path.lower().endswith((".jsonl", ".jsonl.gz")):
         yield from _read_json_lines(path, column)
     else:
         yield from ((f"{path}:{number}", line) for number, line in numbered_lines(path) if line.strip())
@@ -173,7 +182,7 @@ def _read_rows(rows: Iterable[dict], source: str, column: str | None) -> Texts:
 
 def _text(row: dict, place: str, column: str | None) -> str | list[str]:
     """Return a row's text, or list of words."""
-    name = column or ("text" if "text" in row else "tokens")
+    name = column or ("tokens" if row.get("text") is None and "tokens" in row else "text")
     if name not in row:
         raise UserError(f"{place}: has no column {name!r}, only {', '.join(row)}. Set it with --unlabeled_column.")
     text = row[name]
@@ -184,33 +193,44 @@ def _text(row: dict, place: str, column: str | None) -> str | list[str]:
 
 def _check_plain_text(path: str) -> None:
     """Refuse JSON, CSV and tagged words in a file of plain text, by its first lines."""
-    lines = [(number, line) for number, line in islice(numbered_lines(path), SAMPLE) if line.strip()]
-    kinds: tuple[tuple[str, Callable[[str], bool], str], ...] = (
-        ("JSON", _is_json, "If it is a file of JSON lines, name it .jsonl."),
-        ("a row of CSV", _is_csv, "Extract the text, one per line, or give a .jsonl or .parquet file."),
-        ("a word with its tag", _is_tagged, "Text without labels has one sentence or document per line."),
-    )
-    for kind, matches, advice in kinds:
-        if lines and sum(matches(line) for _, line in lines) > len(lines) / 2:
-            number, line = next((number, line) for number, line in lines if matches(line))
-            raise UserError(f"{path}:{number}: expected text, found {kind}: {line[:80]!r}. {advice}")
+    lines = [(number, line.strip()) for number, line in islice(numbered_lines(path), SAMPLE) if line.strip()]
+    texts = [line[:10_000] for _, line in lines]
+    advice = {
+        "JSON": "If it is a file of JSON lines, name it .jsonl.",
+        "CSV": "Extract the text, one per line, or give a .jsonl or .parquet file.",
+        "words with their tags": "Text without labels has one sentence or document per line.",
+    }
+    kinds = {"JSON": _are_json(texts), "CSV": _are_csv(texts), "words with their tags": _are_tagged(texts)}
+    for kind, found in kinds.items():
+        if found:
+            raise UserError(f"{path}:{lines[0][0]}: expected text, found {kind}: {texts[0][:80]!r}. {advice[kind]}")
 
 
-def _is_json(line: str) -> bool:
-    if line.strip()[:1] not in ("{", "["):
-        return False
-    try:
-        return isinstance(json.loads(line), dict | list)
-    except ValueError:
-        return False
+def _share(lines: Sequence[str], pattern: str) -> float:
+    return sum(re.match(pattern, line) is not None for line in lines) / max(1, len(lines))
 
 
-def _is_csv(line: str) -> bool:
-    """Whether a line has several fields, of which one is quoted or the first has no blank in or behind it."""
-    quoted = re.search(r'(^|[,;])".*"([,;]|$)', line) is not None
-    fields = max(len(next(csv.reader([line], delimiter=mark), [])) for mark in ",;")
-    return (quoted and fields > 1) or re.match(r"[^,;\s]+[,;]\S", line) is not None
+def _are_json(lines: Sequence[str]) -> bool:
+    """Whether nearly all lines are JSON objects or lists of words, or the whole is one that is spread over lines."""
+    whole = lines[:1] in (["{"], ["["]) and _share(lines, r'[\[\]{}],?$|"') > 0.9
+    return whole or _share(lines, r'\{\s*".*\}$|\[\s*".*\]$') > 0.9
 
 
-def _is_tagged(line: str) -> bool:
-    return re.fullmatch(r"\S+[ \t]([BIESLUMW]-\S+|O)", line.strip()) is not None
+def _are_csv(lines: Sequence[str]) -> bool:
+    """Whether the first line has names of columns, such as `id,text`, and nearly all others as many fields."""
+    for mark in ",;\t":
+        names = [name.strip(' "').lower() for name in (lines[0].split(mark) if lines else [])]
+        if (
+            len(names) > 1
+            and COLUMNS.intersection(names)
+            and all(re.fullmatch("[a-z_][a-z0-9_ ]{0,30}", n) for n in names)
+        ):
+            return sum(line.count(mark) >= len(names) - 1 for line in lines[1:]) > 0.9 * (len(lines) - 1)
+    return _share(lines, r'".*"[,;].*"$|[^,;"]+[,;]".*"$') > 0.9
+
+
+def _are_tagged(lines: Sequence[str]) -> bool:
+    """Whether nearly all lines end in a tag, some in O and some in another."""
+    tags = [re.search(r"[ \t]([BIESLUMW][-_]\S+|O)$", line) for line in lines]
+    found = [match.group(1) for match in tags if match]
+    return len(found) > 0.9 * len(lines) and "O" in found and len(set(found)) > 1

@@ -32,7 +32,7 @@ def _sentences(path: str, others: Counter[str] | None = None) -> Iterator[tuple[
             tokens, tags, places = [], [], []
             continue
         columns = line.split("\t")
-        if not tokens and (line.startswith("#") and len(columns) != 2 or line.split()[0] == "-DOCSTART-"):
+        if not tokens and (line.startswith("#") and len(columns) != 2 or line.split()[:1] == ["-DOCSTART-"]):
             others["comments" if line.startswith("#") else "-DOCSTART-"] += 1
             continue
         empty = False
