@@ -119,6 +119,19 @@ def test_an_edited_card_does_not_stop_a_run(finished, tmp_path, monkeypatch):
     assert main([*tiny.DATA, *RUN]) == 0
 
 
+def test_a_damaged_teacher_is_fine_tuned_anew(finished, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(finished)
+    command = "--teacher_model_name_or_path student --do_train_teacher 1 --teacher_num_train_epochs 1 --do_train 0"
+    command += f" --use_cpu 1 --bf16 0 --output_dir {tmp_path}/out"
+    assert main([*tiny.DATA, *command.split()]) == 0
+    weights = tmp_path / "out" / "teacher" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-4] + b"\0\0\0\0")
+    assert main([*tiny.DATA, *command.split()]) == 0
+    assert weights.read_bytes() == content
+    assert "files are missing or changed: the teacher is fine-tuned anew" in caplog.text
+
+
 def test_a_learnt_tokenizer_that_is_damaged_is_learnt_again(finished, tmp_path, monkeypatch):
     for name in ("train.tsv", "val.tsv"):
         shutil.copy(finished / name, tmp_path)

@@ -224,12 +224,12 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
-    finished = (folder / RESULTS_NAME).exists()
-    if finished and (changed := changed_files(folder) or [] if _has_its_weights(folder) else [SAFE_WEIGHTS_NAME]):
-        logger.warning(f"{folder}: {', '.join(changed)}: missing or changed: the teacher is fine-tuned anew.")
-        finished = False
-        with PartialState().main_process_first():
-            (folder / RESULTS_NAME).unlink(missing_ok=True)
+    with PartialState().main_process_first():
+        finished = (folder / RESULTS_NAME).exists()
+        if finished and (not _has_its_weights(folder) or changed_files(folder)):
+            logger.warning(f"{folder}: files are missing or changed: the teacher is fine-tuned anew.")
+            finished = False
+            (folder / RESULTS_NAME).unlink()
     if not finished:
         add_prefix_space = arguments.model.add_prefix_space is not False
         tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, _probe_words(corpora))
