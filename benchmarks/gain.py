@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from transformers import AutoModelForTokenClassification
 
-from hf_distill.evaluation.metrics import f1_intervals, score
+from hf_distill.evaluation.metrics import count
 from hf_distill.files import format_table, write_json
 from hf_distill.publishing.onnx_export import write_onnx
 from hf_distill.publishing.plots import COLOURS, plain_log, style_axes
@@ -55,8 +55,9 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
             figures[name] = {"parameters": model.num_parameters(), "int8_mb": size}
             for kind, own in (("pytorch", model), ("int8", OnnxModel(quantized, model.config, threads=1))):
                 logits = predict_words(own, tokenizer, sentences, length)
-                f1, ends = score(logits, gold, tags)["f1"], f1_intervals(logits, gold, tags)
-                figures[name][kind] = {"f1": f1, "low": ends["f1_low"], "high": ends["f1_high"]}
+                counts = count(logits, gold, tags)
+                ends = counts.intervals()
+                figures[name][kind] = {"f1": counts.scores()["f1"], "low": ends["f1_low"], "high": ends["f1_high"]}
                 calls[name, kind] = forward(own, batches)
         for (name, kind), seconds in in_turns(calls, rounds, 0).items():
             figures[name][kind]["ms"] = 1000 * seconds / len(sample)

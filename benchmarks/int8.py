@@ -18,7 +18,7 @@ from onnxruntime.quantization import quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from transformers import AutoModelForTokenClassification
 
-from hf_distill.evaluation.metrics import decode, score
+from hf_distill.evaluation.metrics import count
 from hf_distill.files import format_table
 from hf_distill.publishing.onnx_export import instruction_set, write_onnx
 from hf_distill.runtime.onnx_model import OnnxModel
@@ -63,9 +63,10 @@ def main() -> None:
             predictions = {}
             for kind, file in files.items():
                 logits = predict_words(OnnxModel(file, model.config), tokenizer, devel["tokens"], length)
-                predictions[kind] = decode(logits, tags)
+                counts = count(logits, gold, tags)
+                predictions[kind] = counts.predictions
                 same = sum(map(list.__eq__, predictions[kind], predictions["fp32"])) / len(devel)
-                f1, size = score(logits, gold, tags)["f1"], file.stat().st_size / 1e6
+                f1, size = counts.scores()["f1"], file.stat().st_size / 1e6
                 rows[name, kind] = [f"{name}, {kind}", f"{f1:.4f}", f"{same:.4f}", f"{size:.2f}"]
                 calls[name, kind] = forward(OnnxModel(file, model.config, threads=1), inputs)
         seconds = in_turns(calls, args.rounds, 0)

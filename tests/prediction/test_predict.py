@@ -15,8 +15,8 @@ from transformers import AutoModelForTokenClassification, pipeline
 from hf_distill.cli import main
 from hf_distill.prediction import predict
 from hf_distill.prediction.tagging import Chunk, Setup, tag_chunk
+from hf_distill.runtime.decoding import constrained_decode
 from hf_distill.runtime.pipeline import predict_words
-from hf_distill.runtime.tags import constrained_decode
 from hf_distill.students.save import save_model
 from hf_distill.teachers.loading import load_tokenizer
 

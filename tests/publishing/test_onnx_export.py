@@ -16,7 +16,7 @@ from transformers import (
     XLNetForTokenClassification,
 )
 
-from hf_distill.evaluation.metrics import decode
+from hf_distill.evaluation.metrics import count
 from hf_distill.publishing.onnx_export import export_onnx, write_onnx
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
@@ -95,7 +95,7 @@ def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
         # One huge number (of [MASK], which no sentence has) takes all of int8: the other embeddings become zero.
         model.get_input_embeddings().weight[4, 0] = 1e6
         model.classifier.weight.mul_(100)
-    own = decode(predict_words(model, TOKENIZER, TEXT["tokens"], 64), tiny.TAGS)
+    own = count(predict_words(model, TOKENIZER, TEXT["tokens"], 64), TEXT["tags"], tiny.TAGS).predictions
     with pytest.raises(UserError, match="in int8 .on a CPU with .*the student's F1 is 0.*in PyTorch 1.0000"):
         export_onnx(Student(model, TOKENIZER, 64, tiny.TAGS), tmp_path, TEXT["tokens"], own)
     assert not list(tmp_path.iterdir())

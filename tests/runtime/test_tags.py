@@ -1,15 +1,11 @@
-import functools
 import itertools
 import re
 
-import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from tiny import TAGS, segments, spell
 
 from hf_distill.runtime.tags import (
-    constrained_decode,
     convert_tags,
     detect_scheme,
     find_invalid,
@@ -25,13 +21,6 @@ GRAMMAR = {"IOB2": "(O|BI*|bi*)*", "IOBES": "(O|S|s|BI*E|bi*e)*"}
 def is_valid(tags, scheme):
     letters = "".join(tag[0].lower() if tag.endswith("CHEMICAL") else tag[0] for tag in tags)
     return re.fullmatch(GRAMMAR[scheme], letters) is not None
-
-
-@functools.cache
-def valid_sequences(types, scheme, words):
-    tags = make_tags(types, scheme)
-    every = itertools.product(range(len(tags)), repeat=words)
-    return np.array([ids for ids in every if is_valid([tags[label] for label in ids], scheme)])
 
 
 def test_conversion_by_hand():
@@ -104,35 +93,3 @@ def test_iob2_names():
         4: "B-S-LAYER",
         5: "I-E-COLI",
     }
-
-
-def test_constrained_decoding_by_hand():
-    # Word by word the best tags are B-GENE O, which is no valid sequence. S-GENE O scores 4.5, B-GENE E-GENE 4.0.
-    logits = np.array([[0.0, 3.0, 0.0, 0.0, 2.5], [2.0, 0.0, 0.0, 1.0, 0.0]])
-    assert constrained_decode([logits], TAGS) == [[4, 0]]
-    # With a better E-GENE, still not the second word's best, the long mention wins: 3.0 + 1.75.
-    logits[1, 3] = 1.75
-    assert constrained_decode([logits, logits[:1], logits[:0]], TAGS) == [[1, 3], [4], []]
-
-
-@given(
-    st.sampled_from(["IOB2", "IOBES"]),
-    st.sampled_from([("GENE",), ("CHEMICAL", "GENE")]),
-    st.integers(1, 4),
-    st.integers(0, 2**32 - 1),
-)
-def test_constrained_decoding_finds_the_best_valid_sequence(scheme, types, words, seed):
-    tags = make_tags(types, scheme)
-    logits = np.random.default_rng(seed).normal(scale=3, size=(words, len(tags)))
-    allowed = valid_sequences(types, scheme, words)
-    best = allowed[logits[np.arange(words), allowed].sum(-1).argmax()]
-    assert constrained_decode([logits], tags) == [best.tolist()]
-
-
-@given(st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_constrained_decoding_of_long_sentences_is_valid(words, seed):
-    tags = make_tags(["CHEMICAL", "GENE"], "IOBES")
-    logits = np.random.default_rng(seed).integers(-2, 3, size=(words, len(tags)))  # with many ties
-    [decoded] = constrained_decode([logits], tags)
-    assert len(decoded) == words
-    assert find_invalid([tags[label] for label in decoded], "IOBES") is None

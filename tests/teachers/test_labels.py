@@ -9,7 +9,8 @@ from tiny import TAGS, segments, spell
 from transformers import BertConfig
 
 from hf_distill.data.tag_format import TagFormat
-from hf_distill.runtime.tags import UserError, constrained_decode, entity_types, make_tags, spans
+from hf_distill.runtime.decoding import constrained_decode
+from hf_distill.runtime.tags import UserError, entity_types, make_tags, spans
 from hf_distill.teachers.labels import begins_with_inside, match_labels, teacher_tags
 
 NINE = ["PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]

@@ -239,7 +239,7 @@ def test_best_checkpoint_by_devel_f1_and_early_stopping(tmp_path, tokenizer):
 def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, encoded):
     """The trainer's evaluation, put together from windows, is the score of the whole sentences."""
     from hf_distill.data.encoding import word_pieces
-    from hf_distill.evaluation.metrics import score
+    from hf_distill.evaluation.metrics import count
 
     devel = tiny.corpus(20, seed=7).map(lambda row: {"tokens": row["tokens"] * 11, "tags": row["tags"] * 11})
     student = small_bert(tokenizer)
@@ -251,8 +251,11 @@ def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, e
     )  # fmt: skip
     measured = trainer.evaluate()
     logits = predict_words(student.eval(), tokenizer, devel["tokens"], 64)
-    for name, value in score(logits, devel["tags"], tiny.TAGS, word_pieces(devel, tokenizer)).items():
+    counts = count(logits, devel["tags"], tiny.TAGS, word_pieces(devel, tokenizer))
+    for name, value in counts.scores().items():
         assert measured[f"eval_{name}"] == pytest.approx(value), name
+    assert trainer.counts.predictions == counts.predictions
+    assert trainer.counts.intervals() == counts.intervals()
     gold = torch.tensor([tiny.TAGS.index(tag) for tags in devel["tags"] for tag in tags])
     per_word = torch.nn.functional.cross_entropy(torch.tensor(np.concatenate(logits)), gold)
     assert measured["eval_loss"] == pytest.approx(per_word.item())

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset, Features, Value
 
-from ..runtime.tags import transition_scores
+from ..runtime.tags import OUTSIDE, can_follow, detect_scheme
 from .readers.common import SENTENCES
 from .statistics import hash_sentences, sentence_keys
 
@@ -191,11 +191,12 @@ class _Augmenter:
         lengths = [pc.list_value_length(table[column]).to_numpy() for column in ("tokens", "tags")]
         faulty = lengths[0] != lengths[1]
         if len(tags) and not faulty.any():
-            start, step, end = (np.isfinite(scores) for scores in transition_scores(names))
+            every, scheme = [*names, OUTSIDE], detect_scheme(names)
+            allowed = np.array([[can_follow(previous, tag, scheme) for tag in every] for previous in every])
             row = np.repeat(np.arange(len(first)), lengths[0])
-            inside = row[1:] == row[:-1]
-            begins = np.append(start[tags[0]], np.where(inside, step[tags[:-1], tags[1:]], start[tags[1:]]))
-            ends = np.append(inside | end[tags[:-1]], end[tags[-1]])
+            outside, starts = len(names), np.append(True, row[1:] != row[:-1])
+            begins = allowed[np.where(starts, outside, np.roll(tags, 1)), tags]
+            ends = allowed[tags, outside] | ~np.append(starts[1:], True)
             faulty[row[~(begins & ends)]] = True
         if faulty.any():
             number = int(np.flatnonzero(faulty)[0])

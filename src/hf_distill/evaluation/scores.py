@@ -21,7 +21,7 @@ class Evaluation:
     """A model on one corpus.
 
     Attributes:
-        scores: `f1`, `f1_low`, `precision`, `GENE_f1`, ... (see `metrics.score` and `metrics.f1_intervals`).
+        scores: `f1`, `f1_low`, `precision`, `GENE_f1`, ... (see `metrics.Counts`).
         predictions: tags, one list per sentence.
     """
 

@@ -15,9 +15,10 @@ import torch
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..runtime.decoding import constrained_decode
 from ..runtime.onnx_model import OnnxModel
 from ..runtime.pipeline import locate_words, make_mentions, predict_words
-from ..runtime.tags import UserError, constrained_decode, convert_tags, detect_scheme, entity_types, make_tags
+from ..runtime.tags import UserError, convert_tags, detect_scheme, entity_types, make_tags
 from ..runtime.windows import window_length
 from ..runtime.words import word_rule
 from ..teachers.labels import LabelMap, begins_with_inside, match_labels

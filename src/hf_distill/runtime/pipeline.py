@@ -15,9 +15,10 @@ import torch
 from transformers import Pipeline, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file, logging
 
+from .decoding import constrained_decode
 from .onnx_model import OnnxModel
 from .schemes import model_tags
-from .tags import constrained_decode, spans
+from .tags import spans
 from .windows import predict_windows, window_length
 from .words import WORDS_THAT_FIT, split_words, word_rule
 

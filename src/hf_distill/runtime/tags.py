@@ -1,4 +1,4 @@
-"""Tag schemes, label names and constrained decoding.
+"""Tag schemes and label names.
 
 A tag is `O` or a prefix, a hyphen and an entity type. Students have one of two schemes: IOB2 (`B-` begins a mention,
 `I-` continues it) and IOBES (also `S-`, a mention of one word, and `E-`, the last word of a longer one). Conversion
@@ -9,8 +9,6 @@ neither torch nor transformers.
 """
 
 from collections.abc import Iterable, Sequence
-
-import numpy as np
 
 PREFIXES = {"IOB2": ("B", "I"), "IOBES": ("B", "I", "E", "S")}
 OUTSIDE = "O"
@@ -94,50 +92,3 @@ def iob2_names(tags: Sequence[str]) -> dict[int, str]:
     """Return the `id2label` of a saved model: IOB2 tags, because stock pipelines know only B- and I-."""
     iob2 = {"S-": "B-", "E-": "I-"}
     return {index: iob2.get(tag[:2], tag[:2]) + tag[2:] for index, tag in enumerate(tags)}
-
-
-def transition_scores(tags: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return transition scores (start [L], step [L, L], end [L]): 0 if the tag scheme allows it, else -inf."""
-    scheme = detect_scheme(tags)
-    start = [can_follow(OUTSIDE, tag, scheme) for tag in tags]
-    step = [[can_follow(previous, tag, scheme) for tag in tags] for previous in tags]
-    end = [can_follow(tag, OUTSIDE, scheme) for tag in tags]
-    start_scores, step_scores, end_scores = (np.where(allowed, 0.0, -np.inf) for allowed in (start, step, end))
-    return start_scores, step_scores, end_scores
-
-
-def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> list[list[int]]:
-    """Decode the most probable valid tag sequence of each sentence (Viterbi without trained transitions).
-
-    Args:
-        logits: one array [words, labels] per sentence.
-        tags: the tag of each label id; their scheme defines the valid sequences.
-
-    Returns:
-        One list of label ids per sentence.
-    """
-    start, step, end = transition_scores(tags)
-    decoded: list[list[int]] = [[] for _ in logits]
-    # Sentences of equal length are decoded as one batch.
-    by_length: dict[int, list[int]] = {}
-    for number, scores in enumerate(logits):
-        by_length.setdefault(len(scores), []).append(number)
-    for words, numbers in by_length.items():
-        if not words:
-            continue
-        # Raw logits suffice: a softmax per word would shift the scores of all paths equally.
-        scores = np.stack([logits[number] for number in numbers])
-        best = start + scores[:, 0]
-        back = np.zeros(scores.shape, dtype=np.int64)
-        for word in range(1, words):
-            paths = best[:, :, None] + step
-            back[:, word] = paths.argmax(axis=1)
-            best = paths.max(axis=1) + scores[:, word]
-        path = np.zeros(scores.shape[:2], dtype=np.int64)
-        path[:, -1] = (best + end).argmax(axis=1)
-        rows = np.arange(len(numbers))
-        for word in range(words - 1, 0, -1):
-            path[:, word - 1] = back[rows, word, path[:, word]]
-        for number, labels in zip(numbers, path, strict=True):
-            decoded[number] = labels.tolist()
-    return decoded

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..data.tag_format import TagFormat, differing_in_case
+from ..runtime.decoding import constrained_decode
 from ..runtime.schemes import head_tags, model_tags
-from ..runtime.tags import OUTSIDE, UserError, constrained_decode, entity_types
+from ..runtime.tags import OUTSIDE, UserError, entity_types
 
 # Labels, in order, of the teacher of the *BioBERT Distillation* script, whose configuration has no label names.
 SCRIPT_TEACHER_LABELS = ("PAD", "START", "END", "UNK", "O", "B-GENE", "I-GENE", "E-GENE", "S-GENE")

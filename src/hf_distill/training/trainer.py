@@ -17,7 +17,7 @@ from transformers.utils.hub import PushInProgress
 
 from ..arguments import DistillationArguments
 from ..data.encoding import join_windows, window_order
-from ..evaluation.metrics import score
+from ..evaluation.metrics import Counts, count
 from ..files import record_checkpoint, recorded
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
@@ -83,6 +83,7 @@ class DistillationTrainer(Trainer):
     model: PreTrainedModel | ProjectedStudent
     processing_class: PreTrainedTokenizerBase
     train_dataset: Dataset
+    counts: Counts  # of the last evaluation
 
     # compute_loss divides by the counts of the whole optimiser step, so that Trainer must not divide again. Before
     # transformers 5.19 this depended on `model_accepts_loss_kwargs`.
@@ -338,7 +339,8 @@ class DistillationTrainer(Trainer):
             # The score needs them in the order of the joined windows; sentence boundaries do not matter.
             counts = self._evaluated["pieces"][:]
             pieces = [counts[row] for row in window_order(self._evaluated)]
-        return score(logits, references, self.tags, pieces)
+        self.counts = count(logits, references, self.tags, pieces)
+        return self.counts.scores()
 
     # Checkpoints: the student as users load it, and the projections in a separate file
 

@@ -10,10 +10,10 @@ from transformers import AutoModelForTokenClassification
 
 from ..arguments import DistillationArguments, RunArguments
 from ..data.corpora import EVALUATED, Corpora
-from ..data.encoding import encode_dataset, join_windows, word_pieces
+from ..data.encoding import encode_dataset, word_pieces
 from ..data.statistics import mention_counts, word_count
 from ..evaluation.cost import benchmark_table, measure
-from ..evaluation.metrics import decode, f1_intervals, score
+from ..evaluation.metrics import count
 from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
 from ..files import format_table, record, write_columns, write_json
 from ..publishing.hub import write_run
@@ -44,9 +44,9 @@ def evaluate_teachers(
     """
     evaluations = {}
     for name, corpus in corpora.evaluated().items():
-        logits = read_signals(stores[name])
-        answers = (logits, corpus["tags"], corpora.tags, word_pieces(corpus, teachers[0].tokenizer))
-        evaluations[name] = Evaluation(score(*answers) | f1_intervals(*answers), decode(logits, corpora.tags))
+        pieces = word_pieces(corpus, teachers[0].tokenizer)
+        counts = count(read_signals(stores[name]), corpus["tags"], corpora.tags, pieces)
+        evaluations[name] = Evaluation(counts.scores() | counts.intervals(), counts.predictions)
     f1 = evaluations["eval"].scores["f1"]
     if f1 < args.min_teacher_f1:
         raise UserError(
@@ -70,11 +70,9 @@ def evaluate_student(
                 corpus, student.tokenizer, student.max_length, student.tags, piece_tokenizer=pieces, by_length=True
             )
         output = trainer.predict(encoded, metric_key_prefix=name)
-        assert output.metrics is not None and output.label_ids is not None  # the rows have labels
+        assert output.metrics is not None  # the rows have labels
         scores = {key.removeprefix(f"{name}_"): value for key, value in output.metrics.items()}
-        logits = join_windows(output.predictions, output.label_ids, encoded)
-        scores |= f1_intervals(logits, corpus["tags"], student.tags, word_pieces(corpus, pieces))
-        evaluations[name] = Evaluation(scores, decode(logits, student.tags))
+        evaluations[name] = Evaluation(scores | trainer.counts.intervals(), trainer.counts.predictions)
     return evaluations
 
 
