@@ -1,8 +1,10 @@
 from math import log
 
+import numpy as np
 import pytest
 import torch
 
+from hf_distill.teachers.compression import compress, restore
 from hf_distill.training.losses import (
     attention_mse,
     hard_cross_entropy,
@@ -36,6 +38,27 @@ def test_soft_cross_entropy_is_least_where_student_equals_teacher():
     student = teacher.clone().requires_grad_()
     soft_cross_entropy(student, teacher, torch.ones(2, 3, dtype=torch.bool), temperature=3.0).backward()
     assert student.grad.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_losses_on_the_largest_logits_are_those_on_all_restored(temperature):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 30, 265, generator=generator) * 3 for _ in range(2))
+    signals = [compress(scores) for scores in teacher.numpy()]
+    logits = torch.tensor(np.stack([each.logits for each in signals]))
+    labels = torch.tensor(np.stack([each.labels for each in signals]).astype(int))
+    restored = restore(logits, labels, 265)
+    mask = torch.ones(2, 30, dtype=torch.bool)
+    mask[1, 20:] = False
+    gradients = []
+    for *target, kept in ((logits, mask, labels), (restored, mask, None)):
+        own = student.clone().requires_grad_()
+        loss = soft_cross_entropy(own, *target, temperature, kept) + logit_mse(own, *target, kept)
+        loss.backward()
+        gradients.append((loss.item(), own.grad))
+    (loss, gradient), (expected, expected_gradient) = gradients
+    assert loss == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-5)
 
 
 def test_hard_cross_entropy_by_hand():

@@ -123,7 +123,7 @@ def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def pad(rows: Sequence[Sequence], value: float = 0, dtype: torch.dtype = torch.long) -> Tensor:
+def pad(rows: Sequence[Sequence] | Sequence[np.ndarray], value: float = 0, dtype: torch.dtype = torch.long) -> Tensor:
     """Pad rows on the right and stack them into a tensor. Row elements may be lists of equal length."""
     return torch.nn.utils.rnn.pad_sequence(
         [torch.as_tensor(np.asarray(row), dtype=dtype) for row in rows], batch_first=True, padding_value=value

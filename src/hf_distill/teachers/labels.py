@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -90,21 +91,18 @@ class LabelMap:
         Returns:
             Logits, or with `neighbours` log-probabilities, [..., words, labels].
         """
-        empty = logits.logsumexp(-1) + math.log(LEAST)
-        merged = [logits[..., classes].logsumexp(-1) if classes else empty for classes in self.classes]
-        if not self.foreign and not self.neighbours:
-            return torch.stack(merged, -1)
-        decided = self._decide(logits, mask)
-        if self.foreign:
-            outside = self.tags.index(OUTSIDE)
-            more = torch.logaddexp(merged[outside], logits[..., self.foreign].logsumexp(-1))
-            elsewhere = torch.isin(decided, torch.tensor(self.foreign, device=logits.device))
-            merged[outside] = torch.where(elsewhere, more, merged[outside])
-        labels = torch.stack(merged, -1)
-        return self._split(labels, decided) if self.neighbours else labels
+        if not self._decides:
+            return self._convert(logits, torch.zeros(logits.shape[:-1], device=logits.device))
+        words = logits.shape[-2]
+        scores = logits.cpu().numpy().reshape(-1, words, len(self.head))
+        lengths = [words] * len(scores) if mask is None else mask.sum(-1).flatten().tolist()
+        decided = self._decide([own[:length] for own, length in zip(scores, lengths, strict=True)])
+        padded = [np.pad(own, (0, words - len(own)), constant_values=self.head.index(OUTSIDE)) for own in decided]
+        return self._convert(logits, torch.from_numpy(np.stack(padded)).view(logits.shape[:-1]).to(logits.device))
 
     def convert(self, sentences: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Convert the logits of each sentence, [words, classes], as a call does."""
+        decided = self._decide(sentences)
         # Sentences of equal length form a batch: padding to the longest would take its memory for every one.
         by_length: dict[int, list[int]] = {}
         for number, scores in enumerate(sentences):
@@ -112,53 +110,75 @@ class LabelMap:
         converted: list[np.ndarray] = [np.empty((0, len(self.tags)), dtype=np.float32)] * len(sentences)
         for length, numbers in by_length.items():
             if length:
-                batch = self(torch.from_numpy(np.stack([sentences[number] for number in numbers]))).numpy()
-                for number, scores in zip(numbers, batch, strict=True):
+                own = (np.stack([each[number] for number in numbers]) for each in (sentences, decided))
+                for number, scores in zip(numbers, self._convert(*map(torch.from_numpy, own)).numpy(), strict=True):
                     converted[number] = scores
         return converted
 
-    def _decide(self, logits: Tensor, mask: Tensor | None) -> Tensor:
-        """The head's class for each word, [..., words], decoded in its own scheme; O for words that are not real."""
-        words = logits.shape[-2]
-        scores = logits.cpu().numpy().reshape(-1, words, len(self.head))
-        lengths = [words] * len(scores) if mask is None else mask.sum(-1).flatten().tolist()
-        sentences = [own[:length] for own, length in zip(scores, lengths, strict=True)]
+    @property
+    def _decides(self) -> bool:
+        """Whether it counts what the head decides on."""
+        return bool(self.foreign or self.neighbours)
+
+    def _decide(self, sentences: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The head's class for each word, [words] of each sentence, decoded in its own scheme; zeros if none counts."""
+        if not self._decides:
+            return [np.zeros(len(own), dtype=np.int64) for own in sentences]
         if self.neighbours == "IOB1":
             no_tag = np.array([tag != OUTSIDE and "-" not in tag for tag in self.head])
-            decoded = [np.where(no_tag, -np.inf, own).argmax(-1).tolist() for own in sentences]
-        else:
-            decoded = constrained_decode(sentences, self.head)
-        padding = [self.head.index(OUTSIDE)] * words
-        decided = torch.tensor([(labels + padding)[:words] for labels in decoded], dtype=torch.long)
-        return decided.view(logits.shape[:-1]).to(logits.device)
+            return [np.where(no_tag, -np.inf, own).argmax(-1) for own in sentences]
+        return [np.array(labels, dtype=np.int64) for labels in constrained_decode(sentences, self.head)]
+
+    def _convert(self, logits: Tensor, decided: Tensor) -> Tensor:
+        """Convert logits [..., words, classes], given the class that is decided for each word, [..., words]."""
+        # One column more for what no class stands for, and one that adds nothing.
+        none = logits.logsumexp(-1, keepdim=True) + math.log(LEAST)
+        padded = torch.cat([logits, none, torch.full_like(none, -math.inf)], -1)
+        labels = padded[..., self._columns.to(logits.device)].logsumexp(-1)
+        if self.foreign:
+            outside = self.tags.index(OUTSIDE)
+            more = torch.logaddexp(labels[..., outside], logits[..., self.foreign].logsumexp(-1))
+            elsewhere = torch.isin(decided, torch.tensor(self.foreign, device=logits.device))
+            labels[..., outside] = torch.where(elsewhere, more, labels[..., outside])
+        return self._split(labels, decided) if self.neighbours else labels
+
+    @cached_property
+    def _columns(self) -> Tensor:
+        """For each label its classes, [labels, classes]; where there are none, or fewer, columns behind them."""
+        rows = [classes or (len(self.head),) for classes in self.classes]
+        longest = max(map(len, rows))
+        return torch.tensor([[*row, *[len(self.head) + 1] * (longest - len(row))] for row in rows])
 
     def _split(self, logits: Tensor, decided: Tensor) -> Tensor:
         """Log-probabilities of labels that the neighbours decide; `logits` gives S- the logit of B-, E- that of I-."""
         ids = {tag: index for index, tag in enumerate(self.tags)}
+        types = entity_types(self.tags)
         distinct = [index for tag, index in ids.items() if tag[0] not in _IN_PLACE_OF]
         log_p = logits - logits[..., distinct].logsumexp(-1, keepdim=True)
         split = log_p.clone()
 
-        def decided_for(tags: Sequence[str]) -> Tensor:
-            return torch.tensor([tag in tags for tag in self.head], device=logits.device)[decided]
+        def labels(letter: str) -> list[int]:
+            return [ids[f"{letter}-{entity}"] for entity in types]
 
-        for entity in entity_types(self.tags):
-            begins, continues = (log_p[..., ids[f"{letter}-{entity}"]] for letter in "BI")
-            if self.neighbours == "IOB1":
-                before = decided_for([f"B-{entity}", f"I-{entity}"])
-                before = torch.nn.functional.pad(before[..., :-1], (1, 0)).float().clamp(LEAST, 1 - LEAST)
-                begins = torch.logaddexp(begins, continues + (1 - before).log())
-                continues = continues + before.log()
-            after = decided_for([f"I-{entity}"])
-            after = torch.nn.functional.pad(after[..., 1:], (0, 1)).float().clamp(LEAST, 1 - LEAST)
-            if f"S-{entity}" in ids:
-                split[..., ids[f"B-{entity}"]] = begins + after.log()
-                split[..., ids[f"S-{entity}"]] = begins + (1 - after).log()
-                split[..., ids[f"I-{entity}"]] = continues + after.log()
-                split[..., ids[f"E-{entity}"]] = continues + (1 - after).log()
-            else:
-                split[..., ids[f"B-{entity}"]] = begins
-                split[..., ids[f"I-{entity}"]] = continues
+        def decided_for(letters: str, shift: int) -> Tensor:
+            """Whether the word before (shift 1) or after (-1) has such a tag, for each entity type: nearly 0 or 1."""
+            found = [tag.partition("-") for tag in self.head]
+            entity = [types.index(name) if letter in letters and name in types else -1 for letter, _, name in found]
+            entities = torch.tensor(entity, device=logits.device)[decided]
+            beside = torch.roll(entities, shift, -1)[..., None] == torch.arange(len(types), device=logits.device)
+            beside[..., 0 if shift > 0 else -1, :] = False
+            return beside.float().clamp(LEAST, 1 - LEAST)
+
+        begins, continues = log_p[..., labels("B")], log_p[..., labels("I")]
+        if self.neighbours == "IOB1":
+            before = decided_for("BI", 1)
+            begins = torch.logaddexp(begins, continues + (1 - before).log())
+            continues = continues + before.log()
+        if any(tag.startswith("S-") for tag in ids):
+            after = decided_for("I", -1)
+            split[..., labels("S")], split[..., labels("E")] = begins + (1 - after).log(), continues + (1 - after).log()
+            begins, continues = begins + after.log(), continues + after.log()
+        split[..., labels("B")], split[..., labels("I")] = begins, continues
         return split
 
 

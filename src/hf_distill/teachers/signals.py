@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, Features, List, Value, concatenate_datasets
@@ -22,20 +23,23 @@ from transformers.utils import logging
 from ..data.statistics import sentence_keys
 from ..files import TEMPORARY, file_digest
 from ..runtime.tags import UserError
+from .compression import ALL, LARGEST, Signals, compress, restore
 from .teacher import Teacher
 
 logger = logging.get_logger(__name__)
 
 SHARD_SENTENCES = 2048
+# The formats of stores, part of the names of their folders: increase the number when the content changes.
+STORED, STORED_LARGEST = "float32 2", f"{LARGEST} largest, float32 3"
 
 
 class SignalStore:
     """A teacher's word logits for the sentences of a dataset, stored on disk and shared by all corpora and runs.
 
-    The folder's name is a digest of the teacher (weights, tokenizer, windows, label map) and the number format. It
-    contains Arrow shards of sentence keys and logits, which are written atomically; the digest of its content is the
-    name of each, and is checked once. Each distinct sentence is computed
-    once, by one process.
+    The folder's name is a digest of the teacher (weights, tokenizer, windows, label map) and the format. It contains
+    Arrow shards of sentence keys and logits (the `LARGEST`, where labels are many), which are written atomically; the
+    digest of its content is the name of each, and is checked once. Each distinct sentence is computed once, by one
+    process.
 
     Example:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
@@ -44,7 +48,7 @@ class SignalStore:
         >>> store.compute()
         >>> len(store.missing)
         0
-        >>> store.fetch([0])[0].shape == (len(text[0]["tokens"]), len(tags))
+        >>> store.fetch([0])[0].logits.shape == (len(text[0]["tokens"]), len(tags))
         True
     """
 
@@ -62,9 +66,11 @@ class SignalStore:
         self.bf16 = bf16
         # Keys of the distinct sentences, the first row of each, and the index among the keys of each row's sentence.
         self.keys, self.first, self.place = np.unique(sentence_keys(dataset), return_index=True, return_inverse=True)
-        digest = hashlib.sha256(b"float32 2 bf16" if bf16 else b"float32 2")
-        digest.update(teacher.fingerprint().encode())
-        self.folder = Path(folder) / digest.hexdigest()[:32]
+        own, earlier = (
+            Path(folder) / hashlib.sha256(f"{form}{' bf16' * bf16}{teacher.fingerprint()}".encode()).hexdigest()[:32]
+            for form in (STORED if len(teacher.labels.tags) <= ALL else STORED_LARGEST, STORED)
+        )
+        self.folder, self.earlier = own, earlier if earlier != own and earlier.exists() else None
         self._shards: list[Path] = []
         self._signals: Dataset | None = None
         self._stored = np.full(len(self.keys), -1)
@@ -104,17 +110,27 @@ class SignalStore:
         """
         state = PartialState()
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self.earlier and state.is_main_process:
+            logger.warning_once(
+                f"{self.earlier}: this teacher's signals as an earlier version stored them, of all labels. They are "
+                "not read any more: remove the folder."
+            )
         [missing] = broadcast_object_list([self._missing_rows()])  # the same for all, whatever is written meanwhile
         parts = [missing[start : start + SHARD_SENTENCES] for start in range(0, len(missing), SHARD_SENTENCES)]
         own_parts = parts[state.process_index :: state.num_processes]
         hidden = not own_parts or not state.is_local_main_process
         with tqdm(total=sum(map(len, own_parts)), desc="Teacher", unit=" sentences", disable=hidden) as progress:
             for rows in own_parts:
-                logits = []
+                signals: list[Signals] = []
                 for start in range(0, len(rows), 1024):
-                    logits += self.teacher.predict(self.dataset[rows[start : start + 1024]]["tokens"], self.bf16)
-                    progress.update(len(rows[start : start + 1024]))
-                _write_shard(self.folder, self.keys[self.place[rows]], logits)
+                    logits = self.teacher.predict(self.dataset[rows[start : start + 1024]]["tokens"], self.bf16)
+                    if not all(np.isfinite(scores).all() for scores in logits):
+                        raise UserError(
+                            "The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights."
+                        )
+                    signals += map(compress, logits)
+                    progress.update(len(logits))
+                _write_shard(self.folder, self.keys[self.place[rows]], signals)
         state.wait_for_everyone()
         self._open_shards()
         missing_count = (self._stored == -1).sum()
@@ -124,10 +140,11 @@ class SignalStore:
                 "share the folder (--signals_dir)."
             )
 
-    def fetch(self, rows: Sequence[int] | np.ndarray) -> list[np.ndarray]:
-        """Return the logits [words, labels] of rows of the dataset. Call `compute` first."""
+    def fetch(self, rows: Sequence[int] | np.ndarray) -> list[Signals]:
+        """Return the signals of rows of the dataset. Call `compute` first."""
         assert self._signals is not None  # `compute` has opened the shards
-        return _from_arrow(self._signals[self._stored[self.place[rows]]]["teacher_logits"])
+        table = self._signals[self._stored[self.place[rows]]]
+        return list(map(Signals, *(_from_arrow(table[name]) for name in table.column_names if name != "key")))
 
 
 def read_signals(stores: Sequence[SignalStore]) -> list[np.ndarray]:
@@ -138,11 +155,12 @@ def read_signals(stores: Sequence[SignalStore]) -> list[np.ndarray]:
     for store in stores:
         store.compute()
     rows = np.arange(len(stores[0].dataset))
-    return average([store.fetch(rows) for store in stores]) if len(rows) else []
+    return _average(stores, rows) if len(rows) else []
 
 
 def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
-    """Add the column `teacher_logits` to an encoded dataset: the logits of each window's words, averaged over teachers.
+    """Add the signals of each window's words, averaged over teachers, to an encoded dataset: a column `teacher_logits`
+    and, if only the largest are stored, `teacher_labels`, as the bytes of the arrays of `Signals`.
 
     Missing logits are computed first.
 
@@ -161,19 +179,26 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     for store in stores:
         store.compute()
 
+    names = ["teacher_logits"] if len(stores[0].teacher.labels.tags) <= ALL else ["teacher_logits", "teacher_labels"]
+
     def add(batch: pa.Table) -> pa.Table:
         rows = batch["sentence"].to_numpy()
-        stored = average([store.fetch(rows) for store in stores])
+        stored = stores[0].fetch(rows) if len(stores) == 1 else map(compress, _average(stores, rows))
         words = pc.list_value_length(batch["word_positions"]).to_numpy()
         windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
-        logits = [scores[first : first + number] for scores, first, number in windows]
-        return batch.append_column("teacher_logits", _to_arrow(logits))
+        # Bytes, because `datasets` makes a Python object of each number in a list.
+        content = [
+            [each[first : first + number].tobytes() for each in signals if each is not None]
+            for signals, first, number in windows
+        ]
+        for name, column in zip(names, zip(*content, strict=True), strict=True):
+            batch = batch.append_column(name, pa.array(column, pa.binary()))
+        return batch
 
     # An explicit fingerprint: hashing the closure, with the teachers in it, would take long.
-    names = " ".join(store.folder.name for store in stores)
-    fingerprint = hashlib.sha256(f"{encoded._fingerprint} {names}".encode()).hexdigest()[:16]
-    labels = len(stores[0].teacher.labels.tags)
-    features = Features({**encoded.features, "teacher_logits": List(List(Value("float32"), length=labels))})
+    parts = " ".join(["bytes", encoded._fingerprint, *(store.folder.name for store in stores)])
+    fingerprint = hashlib.sha256(parts.encode()).hexdigest()[:16]
+    features = Features({**encoded.features, **dict.fromkeys(names, Value("binary"))})
     with PartialState().main_process_first():
         attached = encoded.with_format("arrow").map(
             add, batched=True, features=features, desc="Attaching signals", new_fingerprint=fingerprint
@@ -181,25 +206,29 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     return attached.with_format(None)
 
 
-def average(answers: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """Average the predictions of several teachers: the log of the mean of their probabilities.
-
-    Args:
-        answers: for each teacher, the logits [words, labels] of each sentence.
-
-    Returns:
-        [words, labels] for each sentence; the unchanged logits if there is one teacher.
+def _average(stores: Sequence[SignalStore], rows: np.ndarray) -> list[np.ndarray]:
+    """The logits [words, labels] of rows of the stores' dataset: of a single teacher, as they are stored; of several,
+    the log of the mean of their probabilities.
     """
+    answers = [_all_labels(store.fetch(rows), len(store.teacher.labels.tags)) for store in stores]
     if len(answers) == 1:
-        return list(answers[0])
+        return answers[0]
     logits = np.stack([np.concatenate(sentences) for sentences in answers])
     mean = logsumexp(log_softmax(logits, axis=-1), axis=0) - np.log(len(answers))
     return np.split(mean.astype(np.float32), np.cumsum([len(scores) for scores in answers[0]])[:-1])
 
 
+def _all_labels(signals: Sequence[Signals], n_labels: int) -> list[np.ndarray]:
+    """The logits [words, labels] of each sentence."""
+    return [
+        logits if labels is None else restore(torch.tensor(logits), torch.tensor(labels.astype(int)), n_labels).numpy()
+        for logits, labels in signals
+    ]
+
+
 def _to_arrow(rows: Sequence[np.ndarray]) -> pa.ListArray:
-    """Convert arrays [words, labels] to an Arrow column."""
-    values = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows).ravel(), pa.float32()), rows[0].shape[1])
+    """Convert arrays [words, n] to an Arrow column."""
+    values = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows).ravel()), rows[0].shape[1])
     return pa.ListArray.from_arrays(pa.array(np.cumsum([0, *map(len, rows)]), pa.int32()), values)
 
 
@@ -222,17 +251,18 @@ def _is_whole(path: Path) -> bool:
     return False
 
 
-def _write_shard(folder: Path, keys: np.ndarray, rows: Sequence[np.ndarray]) -> None:
+def _write_shard(folder: Path, keys: np.ndarray, signals: Sequence[Signals]) -> None:
     """Write a shard whose name is the digest of its content."""
-    if not all(np.isfinite(scores).all() for scores in rows):
-        raise UserError("The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights.")
     temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
-    labels = rows[0].shape[1]
-    features = Features({"key": Value("binary"), "teacher_logits": List(List(Value("float32"), length=labels))})
-    with ArrowWriter(path=str(temporary), features=features) as writer:
-        # Slices, because NumPy strips trailing zero bytes from single elements.
-        content = [keys[row : row + 1].tobytes() for row in range(len(keys))]
-        writer.write_table(pa.table({"key": pa.array(content, pa.binary()), "teacher_logits": _to_arrow(rows)}))
+    # Slices, because NumPy strips trailing zero bytes from single elements.
+    table = {"key": pa.array([keys[row : row + 1].tobytes() for row in range(len(keys))], pa.binary())}
+    features = {"key": Value("binary")}
+    for name, rows in zip(("teacher_logits", "teacher_labels"), zip(*signals, strict=True), strict=True):
+        if rows[0] is not None:
+            table[name] = _to_arrow(rows)
+            features[name] = List(List(Value(str(rows[0].dtype)), length=rows[0].shape[1]))
+    with ArrowWriter(path=str(temporary), features=Features(features)) as writer:
+        writer.write_table(pa.table(table))
         writer.finalize()
     os.replace(temporary, folder / f"{file_digest(temporary)}.arrow")
 

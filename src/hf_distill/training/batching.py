@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor
 from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, Trainer
@@ -18,7 +19,8 @@ class DistillationCollator:
     """Pads rows of `encode_dataset` to a batch; tokenises for a live teacher with another tokenizer.
 
     A batch has `input_ids`, `attention_mask` [batch, subwords], `word_positions`, `word_mask` and `labels`
-    [batch, words]. Rows with `teacher_logits` add these, [batch, words, labels], and `signal_mask` [batch, words].
+    [batch, words]. Rows of `attach_signals` add `teacher_logits` [batch, words, n], `teacher_labels`
+    [batch, words, n - 1] if these are the largest, and `signal_mask` [batch, words].
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, teacher: Teacher | None = None):
@@ -38,11 +40,10 @@ class DistillationCollator:
         stored = [row.get("teacher_logits") for row in rows]
         missing = any(scores is None for scores in stored)
         if not missing or (self.teacher is None and any(scores is not None for scores in stored)):
-            labels = len(next(scores for scores in stored if scores)[0])
-            empty = [[0.0] * labels]
-            logits = [empty * count if scores is None else scores for scores, count in zip(stored, words, strict=True)]
+            batch["teacher_logits"] = _unpack(rows, "teacher_logits", np.float32, torch.float32)
+            if any(row.get("teacher_labels") for row in rows):
+                batch["teacher_labels"] = _unpack(rows, "teacher_labels", np.uint16, torch.long)
             mask = [[scores is not None] * count for scores, count in zip(stored, words, strict=True)]
-            batch["teacher_logits"] = pad(logits, 0.0, torch.float32)
             batch["signal_mask"] = pad(mask, False, torch.bool)
         elif not self.shared:
             batch |= self._encode_for_teacher(rows)
@@ -69,6 +70,17 @@ class DistillationCollator:
             "teacher_attention_mask": pad([[1] * len(window.input_ids) for window in windows]),
             "teacher_places": pad(places),
         }
+
+
+def _unpack(rows: Sequence[Mapping], name: str, stored: DTypeLike, dtype: torch.dtype) -> Tensor:
+    """Arrays [words, n] of the bytes in a column, padded; zeros where there are none."""
+    sizes = {len(row["word_positions"]): len(row[name]) for row in rows if row.get(name)}
+    [width] = {size // np.dtype(stored).itemsize // words for words, size in sizes.items()}
+    arrays = [np.zeros((len(row["word_positions"]), width), stored) for row in rows]
+    for row, array in zip(rows, arrays, strict=True):
+        if row.get(name):
+            array[:] = np.frombuffer(row[name], stored).reshape(array.shape)
+    return pad(arrays, dtype=dtype)
 
 
 class EpochSampler(Sampler[int]):

@@ -5,30 +5,47 @@ error of an item. The trainer divides by the number of such items in the whole o
 not depend on how the step is split into micro-batches and processes. All arithmetic is in fp32.
 """
 
+import math
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..teachers.compression import restore
 
-def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+
+def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor, labels: Tensor | None = None) -> Tensor:
     """Squared error between logits (Ba and Caruana 2014, arXiv 1312.6184), averaged over labels, summed over words.
 
     Args:
         student: logits [batch, words, labels].
-        teacher: logits of the same shape.
+        teacher: logits of the same shape; or the largest and the rest, [batch, words, n + 1] (see `Signals`).
         mask: [batch, words], true for words with teacher logits.
+        labels: the labels of the largest, [batch, words, n].
     """
+    if labels is not None:
+        teacher = restore(teacher, labels, student.shape[-1])
     return ((student.float() - teacher.float()) ** 2).mean(-1)[mask].sum()
 
 
-def soft_cross_entropy(student: Tensor, teacher: Tensor, mask: Tensor, temperature: float) -> Tensor:
+def soft_cross_entropy(
+    student: Tensor, teacher: Tensor, mask: Tensor, temperature: float, labels: Tensor | None = None
+) -> Tensor:
     """Cross-entropy with the teacher's softened distribution (Hinton et al. 2015, arXiv 1503.02531).
 
     The factor temperature squared keeps the gradient's scale independent of the temperature. Shapes as in `logit_mse`.
     """
-    target = F.softmax(teacher.float() / temperature, dim=-1)
+    scores = teacher.float() / temperature
     log_probabilities = F.log_softmax(student.float() / temperature, dim=-1)
+    if labels is not None:
+        # The rest share one logit (`restore`): what counts of the student is the mean over them.
+        rest = student.shape[-1] - labels.shape[-1]
+        largest = log_probabilities.gather(-1, labels)
+        mean = (log_probabilities.sum(-1, keepdim=True) - largest.sum(-1, keepdim=True)) / rest
+        log_probabilities = torch.cat([largest, mean], -1)
+        scores[..., -1] += math.log(rest) * (1 - 1 / temperature)
+    target = F.softmax(scores, dim=-1)
     return -(target * log_probabilities).sum(-1)[mask].sum() * temperature**2
 
 

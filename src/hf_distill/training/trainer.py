@@ -165,7 +165,7 @@ class DistillationTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         # The columns that the collator reads, in place of the arguments of the model's forward.
-        columns = "input_ids word_positions first_word sentence labels teacher_logits tokens pieces"
+        columns = "input_ids word_positions first_word sentence labels teacher_logits teacher_labels tokens pieces"
         self._signature_columns = columns.split()  # type: ignore[assignment]  # declared as None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
@@ -229,17 +229,17 @@ class DistillationTrainer(Trainer):
     ) -> dict[str, Tensor]:
         """The distillation terms by name, each divided by its count."""
         if "teacher_logits" in inputs:
-            target, mask = inputs["teacher_logits"], inputs["signal_mask"]
+            target, mask, labels = inputs["teacher_logits"], inputs["signal_mask"], inputs.get("teacher_labels")
         elif self.teacher is None:
             raise UserError("The training data has no column teacher_logits and the trainer was given no teacher.")
         if "teacher_logits" not in inputs or any(self.weights.values()):
             teacher_outputs = self._teacher_forward(inputs)
         if "teacher_logits" not in inputs:
-            target, mask = self._teacher_word_logits(teacher_outputs, inputs), inputs["word_mask"]
+            target, mask, labels = self._teacher_word_logits(teacher_outputs, inputs), inputs["word_mask"], None
         if self.args.logit_loss == "mse":
-            terms = {"logit_loss": losses.logit_mse(logits, target, mask) / counts[SIGNALS]}
+            terms = {"logit_loss": losses.logit_mse(logits, target, mask, labels) / counts[SIGNALS]}
         else:
-            soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature)
+            soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature, labels)
             terms = {"logit_loss": soft / counts[SIGNALS]}
         real = inputs["attention_mask"].bool()
         if self.teacher is not None and any(self.weights.values()):
