@@ -337,6 +337,9 @@ class DistillationArguments(TrainingArguments):
         "group_by_length",
         "Order of training sentences: group_by_length (similar lengths per batch), random or sequential.",
     )
+    eval_do_concat_batches: bool = _option(
+        False, "Join the predictions of all batches, padded to the longest sentence; takes time and memory."
+    )
     restore_callback_states_from_checkpoint: bool = _option(
         True, "Resume with the callbacks' state, such as that of early stopping."
     )

@@ -44,7 +44,7 @@ def test_soft_cross_entropy_is_least_where_student_equals_teacher():
 def test_losses_on_the_largest_logits_are_those_on_all_restored(temperature):
     generator = torch.Generator().manual_seed(0)
     student, teacher = (torch.randn(2, 30, 265, generator=generator) * 3 for _ in range(2))
-    signals = [compress(scores) for scores in teacher.numpy()]
+    signals = compress(list(teacher.numpy()))
     logits = torch.tensor(np.stack([each.logits for each in signals]))
     labels = torch.tensor(np.stack([each.labels for each in signals]).astype(int))
     restored = restore(logits, labels, 265)

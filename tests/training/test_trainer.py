@@ -236,7 +236,8 @@ def test_best_checkpoint_by_devel_f1_and_early_stopping(tmp_path, tokenizer):
     assert trainer.evaluate()["eval_f1"] == max(scores), "the best is loaded at the end"
 
 
-def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, encoded):
+@pytest.mark.parametrize("concat", [False, True])
+def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, encoded, concat):
     """The trainer's evaluation, put together from windows, is the score of the whole sentences."""
     from hf_distill.data.encoding import word_pieces
     from hf_distill.evaluation.metrics import count
@@ -246,8 +247,9 @@ def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, e
     windows = encode_dataset(devel, tokenizer, 64, tiny.TAGS, piece_tokenizer=tokenizer).shuffle(seed=0)
     assert len(windows) > len(devel)
     trainer = DistillationTrainer(
-        model=student, args=arguments(tmp_path, per_device_eval_batch_size=3), processing_class=tokenizer,
-        train_dataset=encoded[1], eval_dataset=windows,
+        model=student,
+        args=arguments(tmp_path, per_device_eval_batch_size=3, eval_do_concat_batches=concat),
+        processing_class=tokenizer, train_dataset=encoded[1], eval_dataset=windows,
     )  # fmt: skip
     measured = trainer.evaluate()
     logits = predict_words(student.eval(), tokenizer, devel["tokens"], 64)

@@ -1,6 +1,7 @@
 """The largest logits of each word, where labels are many: they hold nearly all of the teacher's probability."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,14 +25,17 @@ class Signals(NamedTuple):
     labels: np.ndarray | None = None
 
 
-def compress(logits: np.ndarray) -> Signals:
-    """Return what is stored of the logits [words, labels] of a sentence."""
-    if logits.shape[1] <= ALL:
-        return Signals(logits)
-    scores = torch.from_numpy(logits)
+def compress(sentences: Sequence[np.ndarray]) -> list[Signals]:
+    """Return what is stored of the logits [words, labels] of each sentence."""
+    if sentences[0].shape[1] <= ALL:
+        return list(map(Signals, sentences))
+    scores = torch.from_numpy(np.concatenate(sentences))
     labels = scores.topk(LARGEST).indices.sort().values
     others = scores.scatter(1, labels, -math.inf).logsumexp(1, keepdim=True)
-    return Signals(torch.cat([scores.gather(1, labels), others], 1).numpy(), labels.numpy().astype(np.uint16))
+    logits = torch.cat([scores.gather(1, labels), others], 1)
+    ends = np.cumsum([len(own) for own in sentences])[:-1]
+    stored = (np.split(each, ends) for each in (logits.numpy(), labels.numpy().astype(np.uint16)))
+    return list(map(Signals, *stored))
 
 
 def restore(logits: Tensor, labels: Tensor, n_labels: int) -> Tensor:

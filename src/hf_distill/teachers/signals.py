@@ -128,7 +128,7 @@ class SignalStore:
                         raise UserError(
                             "The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights."
                         )
-                    signals += map(compress, logits)
+                    signals += compress(logits)
                     progress.update(len(logits))
                 _write_shard(self.folder, self.keys[self.place[rows]], signals)
         state.wait_for_everyone()
@@ -183,7 +183,7 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
 
     def add(batch: pa.Table) -> pa.Table:
         rows = batch["sentence"].to_numpy()
-        stored = stores[0].fetch(rows) if len(stores) == 1 else map(compress, _average(stores, rows))
+        stored = stores[0].fetch(rows) if len(stores) == 1 else compress(_average(stores, rows))
         words = pc.list_value_length(batch["word_positions"]).to_numpy()
         windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
         # Bytes, because `datasets` makes a Python object of each number in a list.

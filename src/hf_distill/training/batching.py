@@ -119,4 +119,4 @@ class EpochSampler(Sampler[int]):
 
 def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:
     """Select the value at each word's first subword: [batch, subwords, n] and [batch, words] give [batch, words, n]."""
-    return subword_values.gather(1, word_positions[..., None].expand(-1, -1, subword_values.shape[-1]))
+    return subword_values[torch.arange(len(word_positions), device=word_positions.device)[:, None], word_positions]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -331,8 +332,10 @@ class DistillationTrainer(Trainer):
 
     def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         assert self.tags is not None  # `encode_dataset` labels words by them
-        logits = join_windows(prediction.predictions, prediction.label_ids, self._evaluated)
-        gold = join_windows(prediction.label_ids, prediction.label_ids, self._evaluated)
+        values: list = [prediction.predictions, prediction.label_ids]
+        if not self.args.eval_do_concat_batches:  # then they come by batch
+            values = [list(chain.from_iterable(batches)) for batches in values]
+        logits, gold = (join_windows(each, values[1], self._evaluated) for each in values)
         references = [[self.tags[label] for label in labels] for labels in gold]
         pieces = None
         if "pieces" in self._evaluated.column_names:
