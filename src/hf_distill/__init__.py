@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .data.tag_format import TagFormat as TagFormat
     from .evaluation.metrics import EntityScores as EntityScores
     from .runtime.pipeline import MentionPipeline as MentionPipeline
+    from .runtime.tagger import Tagger as Tagger
     from .students.build import build_student as build_student
     from .students.save import save_model as save_model
     from .teachers.loading import BiLSTMConfig as BiLSTMConfig
@@ -33,6 +34,7 @@ _MODULES = {
     "ModelArguments": "arguments",
     "SignalStore": "teachers.signals",
     "TagFormat": "data.tag_format",
+    "Tagger": "runtime.tagger",
     "Teacher": "teachers.teacher",
     "attach_signals": "teachers.signals",
     "augment": "data.augmentation",

@@ -7,20 +7,19 @@ This file is copied next to a saved model as remote code: it may import only mod
 # mypy: disable-error-code="override"
 
 import re
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import Pipeline, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file, logging
 
 from .decoding import constrained_decode
+from .mentions import locate_words, make_mentions, running_text_notice
 from .onnx_model import OnnxModel
 from .schemes import model_tags
-from .tags import spans
 from .windows import predict_windows, window_length
-from .words import WORDS_THAT_FIT, split_words, word_rule
+from .words import word_rule
 
 logger = logging.get_logger(__name__)
 
@@ -116,58 +115,6 @@ class MentionPipeline(Pipeline):
         [logits] = outputs["logits"]
         [labels] = constrained_decode([logits], self.tags)
         return make_mentions(outputs, logits, labels, self.tags)
-
-
-def running_text_notice(config: PretrainedConfig) -> str:
-    """Return what a user has to know who gives a model running text that it was not trained to split; else ""."""
-    found = getattr(config, "word_rule_finds", None)
-    if found is None or found >= WORDS_THAT_FIT:
-        return ""
-    return (
-        f"{config._name_or_path}: splitting running text (config.word_rule: {word_rule(config)}) finds only "
-        f"{found:.1%} of the words of the model's training data, so that it may miss mentions: give it lists of words."
-    )
-
-
-def locate_words(text: str | Sequence[str], rule: str) -> dict:
-    """Return a dictionary of the `text`, its `words` and their `places` (character offsets, end exclusive).
-
-    Args:
-        text: a string, or a list of words, which are joined by spaces.
-        rule: what a word of a string is, one of `words.RULES`.
-    """
-    if isinstance(text, str):
-        places = split_words(text, rule)
-        return {"text": text, "words": [text[start:end] for start, end in places], "places": places}
-    ends = list(accumulate(len(word) + 1 for word in text))
-    places = [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
-    return {"text": " ".join(text), "words": list(text), "places": places}
-
-
-def make_mentions(placed: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
-    """Return the mentions of a text as dictionaries, as `MentionPipeline` does.
-
-    Args:
-        placed: the text's words and offsets, from `locate_words`.
-        logits: [words, labels].
-        labels: the label id of each word, decoded from the logits.
-        tags: the tag of each label id.
-    """
-    mentions = []
-    for entity, first, last in spans([tags[label] for label in labels]):
-        start, end = placed["places"][first][0], placed["places"][last - 1][1]
-        probabilities = torch.from_numpy(logits[first:last]).softmax(-1).numpy()
-        scores = probabilities[np.arange(last - first), labels[first:last]]
-        mentions.append(
-            {
-                "entity_group": entity,
-                "score": float(scores.mean()),
-                "word": placed["text"][start:end],
-                "start": start,
-                "end": end,
-            }
-        )
-    return mentions
 
 
 @torch.no_grad()

@@ -12,13 +12,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    import tokenizers
+    from transformers import PretrainedConfig
 
 # Part of the keys of stored teacher logits: increase the number when windows or word positions change.
 ALIGNMENT_POLICY = "first-subword/overlap-quarter/1"
@@ -31,7 +32,22 @@ POSITIONS_AFTER_PADDING = tuple(
 )
 KEPT_WORDS = 100_000  # size of a tokenizer's cache (words), about 30 MB
 
-_PIECES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()
+
+class Tokenizer(Protocol):
+    """What is needed of a fast tokenizer of transformers, or of another with the same parts."""
+
+    @property
+    def backend_tokenizer(self) -> tokenizers.Tokenizer: ...
+    @property
+    def pad_token_id(self) -> int: ...
+    @property
+    def unk_token_id(self) -> int | None: ...
+    @property
+    def model_max_length(self) -> int: ...
+    def __len__(self) -> int: ...
+
+
+_PIECES: WeakKeyDictionary[Tokenizer, tuple[int, dict[str, list[int]]]] = WeakKeyDictionary()
 
 
 @dataclass
@@ -49,9 +65,7 @@ class Window:
     first_word: int
 
 
-def window_length(
-    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, max_seq_length: int | None = None
-) -> int:
+def window_length(tokenizer: Tokenizer, config: PretrainedConfig, max_seq_length: int | None = None) -> int:
     """Return the subwords per window, special tokens included: `max_seq_length`, limited by tokenizer and model."""
     positions = getattr(config, "max_position_embeddings", None) or LONGEST_WINDOW
     if getattr(config, "bert_config", None):
@@ -63,16 +77,24 @@ def window_length(
     return min(max_seq_length or LONGEST_WINDOW, tokenizer.model_max_length, positions)
 
 
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _backend(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
+    """The tokenizer of `tokenizers` behind one of transformers, which may have left it truncating or padding."""
+    backend = tokenizer.backend_tokenizer
+    if backend.truncation is not None:  # setting it unasked would disturb other threads
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
+    return backend
+
+
+def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     """Return the ids of the special tokens that the tokenizer adds before and after a text."""
-    encoded = tokenizer(["a"], is_split_into_words=True)
-    inside = [index for index, word in enumerate(encoded.word_ids()) if word is not None]
-    return encoded["input_ids"][: inside[0]], encoded["input_ids"][inside[-1] + 1 :]
+    encoded = _backend(tokenizer).encode(["a"], is_pretokenized=True)
+    inside = [index for index, word in enumerate(encoded.word_ids) if word is not None]
+    return encoded.ids[: inside[0]], encoded.ids[inside[-1] + 1 :]
 
 
-def subwords(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
-) -> Iterator[tuple[list[int], list[int]]]:
+def subwords(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Iterator[tuple[list[int], list[int]]]:
     """Yield for each sentence its subword ids, without special tokens, and the index of each word's first subword.
 
     A word without subwords (zero-width or control characters) becomes the unknown token (or padding, without one).
@@ -83,17 +105,11 @@ def subwords(
         pieces = {}
     new = [word for word in dict.fromkeys(word for words in sentences for word in words) if word not in pieces]
     if new:
-        encoded = tokenizer(
-            [[word] for word in new],
-            is_split_into_words=True,
-            add_special_tokens=False,
-            truncation=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
+        encoded = _backend(tokenizer).encode_batch_fast(
+            [[word] for word in new], is_pretokenized=True, add_special_tokens=False
         )
         empty = tokenizer.pad_token_id if tokenizer.unk_token_id is None else tokenizer.unk_token_id
-        pieces |= {word: ids or [empty] for word, ids in zip(new, encoded["input_ids"], strict=True)}
+        pieces |= {word: each.ids or [empty] for word, each in zip(new, encoded, strict=True)}
         _PIECES[tokenizer] = len(tokenizer), pieces
     for words in sentences:
         ids: list[int] = []
@@ -104,9 +120,7 @@ def subwords(
         yield ids, starts
 
 
-def make_windows(
-    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]], max_length: int
-) -> Iterator[list[Window]]:
+def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> Iterator[list[Window]]:
     """Yield the windows of each sentence (a list of words), of at most `max_length` subwords with special tokens."""
     before, after = special_tokens(tokenizer)
     room = max_length - len(before) - len(after)
@@ -134,7 +148,7 @@ def make_windows(
 
 def predict_windows(
     forward: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: Tokenizer,
     sentences: Sequence[Sequence[str]],
     max_length: int,
     num_labels: int,

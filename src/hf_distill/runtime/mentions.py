@@ -1,0 +1,68 @@
+"""From texts to words, and from the words' logits to mentions.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
+neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .tags import spans
+from .words import WORDS_THAT_FIT, split_words, word_rule
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+def running_text_notice(config: PretrainedConfig) -> str:
+    """Return what a user has to know who gives a model running text that it was not trained to split; else ""."""
+    found = getattr(config, "word_rule_finds", None)
+    if found is None or found >= WORDS_THAT_FIT:
+        return ""
+    return (
+        f"{config._name_or_path}: splitting running text (config.word_rule: {word_rule(config)}) finds only "
+        f"{found:.1%} of the words of the model's training data, so that it may miss mentions: give it lists of words."
+    )
+
+
+def locate_words(text: str | Sequence[str], rule: str) -> dict:
+    """Return a dictionary of the `text`, its `words` and their `places` (character offsets, end exclusive).
+
+    Args:
+        text: a string, or a list of words, which are joined by spaces.
+        rule: what a word of a string is, one of `words.RULES`.
+    """
+    if isinstance(text, str):
+        places = split_words(text, rule)
+        return {"text": text, "words": [text[start:end] for start, end in places], "places": places}
+    ends = list(accumulate(len(word) + 1 for word in text))
+    places = [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
+    return {"text": " ".join(text), "words": list(text), "places": places}
+
+
+def make_mentions(placed: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
+    """Return the mentions of a text as dictionaries, as `MentionPipeline` and `Tagger` do.
+
+    Args:
+        placed: the text's words and offsets, from `locate_words`.
+        logits: [words, labels].
+        labels: the label id of each word, decoded from the logits.
+        tags: the tag of each label id.
+    """
+    found = spans([tags[label] for label in labels])
+    if not found:
+        return []
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities = exponentials[np.arange(len(labels)), labels] / exponentials.sum(-1)
+    mentions = []
+    for entity, first, last in found:
+        start, end = placed["places"][first][0], placed["places"][last - 1][1]
+        score = float(probabilities[first:last].mean())
+        word = placed["text"][start:end]
+        mentions.append({"entity_group": entity, "score": score, "word": word, "start": start, "end": end})
+    return mentions
