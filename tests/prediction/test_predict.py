@@ -174,8 +174,7 @@ def test_two_processes_write_the_bytes_of_one(student, here):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ONNX Runtime") == 1
     assert sorted(os.listdir()) == ["in.txt", "two.jsonl"]
-    onnx = str(student / "onnx" / "model_quantized.onnx")
-    setup = Setup(str(student), tuple(tiny.TAGS), None, onnx, "cpu", False, True, "one.jsonl")
+    setup = Setup(str(student), tuple(tiny.TAGS), "one.jsonl", "int8")
     lines = texts.encode().splitlines(keepends=True)
     starts = range(0, 5000, predict.CHUNK_TEXTS)
     chunks = [Chunk("in.txt", start + 1, b"".join(lines[start : start + predict.CHUNK_TEXTS])) for start in starts]
@@ -215,7 +214,7 @@ def test_faults_of_a_file(student, here, capsys, name, content, message):
 def test_faults_come_before_the_work(student, here, capsys, monkeypatch):
     Path("in.tsv").write_text("p53\n")
     Path("folder.tsv").mkdir()
-    monkeypatch.setattr(predict, "PartialState", None)
+    monkeypatch.setattr(predict, "find_student", None)
     for inputs, output, message in (
         (["in.tsv", "no.txt"], "out.tsv", "no.txt: no such file"),
         (["in.tsv"], "out.txt", "out.txt: unknown ending; known are .jsonl, .tsv"),

@@ -22,26 +22,17 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 from tqdm.auto import tqdm
-from transformers import AutoConfig, PretrainedConfig
-from transformers.utils import cached_file, logging
 
 from ..arguments import PredictionArguments
 from ..files import TEMPORARY, lock
-from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
-from ..runtime.pipeline import running_text_notice
-from ..runtime.schemes import model_tags
-from ..runtime.tags import OUTSIDE, UserError
-from ..runtime.words import word_rule
-from ..teachers.labels import is_undecided, match_labels
-from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_space_notice, resolve_model
+from ..runtime.mentions import running_text_notice
+from ..runtime.tagger import ONNX_FILES, Tagger, find_student, read_object
+from ..runtime.tags import UserError
 from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
 
 CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
-ONNX_FILES = {"int8": QUANTIZED_NAME, "onnx": MODEL_NAME}
+PRECISIONS = {"int8": "int8", "onnx": "fp32", "pytorch": None}  # of each runtime, the quickest first
 NAMES = {"int8": "ONNX Runtime, int8", "onnx": "ONNX Runtime", "pytorch": "PyTorch"}
 
 
@@ -52,43 +43,92 @@ def predict(args: PredictionArguments) -> None:
         UserError: a file (`PATH:LINE:`) or the model is invalid.
     """
     _check_files(args)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    cpu = not torch.cuda.is_available() or args.runtime in ONNX_FILES or parse_flag_from_env("ACCELERATE_USE_CPU")
-    state = PartialState(cpu, timeout=timedelta(days=7))  # how long a process waits for a slower one
-    device = "cpu" if cpu else str(state.device)
-    config = _load_config(args)
-    runtime, setup = _choose_runtime(args, device, config)
+    gpu = args.runtime in ("auto", "pytorch") and _has_gpu()
+    processes = _Launched(not gpu) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else _Alone()
+    runtime, setup, notices = _choose_runtime(args, processes.gpu() if gpu else "cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if state.num_processes > 1 else 1
-    workers = 1 if device != "cpu" else max(1, cores // local)
-    if state.is_main_process:
-        for notice in _notices(args, setup.model, config):
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if processes.number > 1 else 1
+    workers = 1 if gpu else max(1, cores // local)
+    main = processes.index == 0
+    if main:
+        for notice in notices:
             print(notice, flush=True)
-        processes = f"{workers * state.num_processes} process(es)"
-        print(f"{args.model}: {NAMES[runtime]} on {device}, up to {processes}; output: {args.output}", flush=True)
+        up_to = f"up to {workers * processes.number} process(es)"
+        print(f"{args.model}: {NAMES[runtime]} on {setup.device}, {up_to}; output: {args.output}", flush=True)
 
-    with _lock_output(args.output, state.is_main_process):
-        [token] = broadcast_object_list([uuid.uuid4().hex])
+    with _lock_output(args.output, main):
+        token = processes.broadcast(uuid.uuid4().hex)
         part_name = f"{TEMPORARY}{Path(args.output).name}.part-{token}"
-        parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(state.num_processes)]
-        part = parts[state.process_index]
+        parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(processes.number)]
+        part = parts[processes.index]
         lengths, wordless = [], 0
         try:
-            with open(part, "wb") as file, _progress(args.input, not state.is_main_process) as progress:
-                own_chunks = islice(_chunks(args.input, progress), state.process_index, None, state.num_processes)
+            with open(part, "wb") as file, _progress(args.input, not main) as progress:
+                own_chunks = islice(_chunks(args.input, progress), processes.index, None, processes.number)
                 for content, skipped in _tag_chunks(own_chunks, setup, workers):
                     lengths.append(file.write(content))
                     wordless += skipped
-            gathered = gather_object([(lengths, wordless)])
-            if state.is_main_process:
+            gathered = processes.gather((lengths, wordless))
+            if main:
                 _join_parts(args.output, parts, [lengths for lengths, _ in gathered])
-            state.wait_for_everyone()
+            processes.wait()
         finally:
             part.unlink(missing_ok=True)
     skipped = sum(wordless for _, wordless in gathered)
-    if state.is_main_process and skipped:
+    if main and skipped:
         print(f"{skipped:,} text(s) without words are left out: TSV cannot represent them.", flush=True)
+
+
+class _Alone:
+    """A process that nobody launched beside others."""
+
+    number, index = 1, 0
+
+    def gpu(self) -> str:
+        return "cuda"
+
+    def broadcast(self, value):
+        return value
+
+    def gather(self, value) -> list:
+        return [value]
+
+    def wait(self) -> None:
+        pass
+
+
+class _Launched(_Alone):
+    """One of the processes of `accelerate launch`."""
+
+    def __init__(self, cpu: bool):
+        from accelerate import PartialState
+
+        self._state = PartialState(cpu, timeout=timedelta(days=7))  # how long a process waits for a slower one
+        self.number, self.index = self._state.num_processes, self._state.process_index
+
+    def gpu(self) -> str:
+        return str(self._state.device)
+
+    def broadcast(self, value):
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+    def gather(self, value) -> list:
+        from accelerate.utils import gather_object
+
+        return gather_object([value])
+
+    def wait(self) -> None:
+        self._state.wait_for_everyone()
+
+
+def _has_gpu() -> bool:
+    if not find_spec("torch") or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    import torch
+
+    return torch.cuda.is_available()
 
 
 @contextmanager
@@ -125,49 +165,54 @@ def _check_files(args: PredictionArguments) -> None:
         raise UserError(f"{args.output}: --output is a folder; give the name of a file.")
 
 
-def _load_config(args: PredictionArguments) -> PretrainedConfig:
-    with explain_loading_errors(args.model):
-        return AutoConfig.from_pretrained(resolve_model(args.model), trust_remote_code=args.trust_remote_code)
+def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup, list[str]]:
+    """Return the name of the runtime, the setup of its worker processes, and what may make the model miss mentions.
 
-
-def _notices(args: PredictionArguments, model: str, config: PretrainedConfig) -> list[str]:
-    """Return what may make the model miss mentions in this input."""
-    notices = []
-    if args.add_prefix_space is None:
-        tokenizer = load_tokenizer(model, args.trust_remote_code)
-        notices.append(prefix_space_notice(tokenizer, args.trust_remote_code))
-    if any(ending(path) != ".tsv" for path in args.input):
-        notices.append(running_text_notice(config))
-    return list(filter(None, notices))
-
-
-def _choose_runtime(args: PredictionArguments, device: str, config: PretrainedConfig) -> tuple[str, Setup]:
-    """Return the name of the runtime and the setup of its worker processes."""
-    name = resolve_model(args.model)
-    word_rule(config)
-    try:
-        tags = model_tags(config, args.scheme, args.entity_type)
-        if tags is not None:
-            match_labels(tags, [OUTSIDE])
-    except UserError as error:
-        raise UserError(f"{args.model}: {error}") from None
-    if tags is None:
-        raise UserError(f"{args.model}: the labels of its head have no names: add them to config.json (`id2label`).")
-    candidates = [args.runtime] if args.runtime != "auto" else ["pytorch"] if device != "cpu" else list(NAMES)
-    if args.runtime in ONNX_FILES and not find_spec("onnxruntime"):
-        raise UserError(f"--runtime {args.runtime} needs ONNX Runtime: pip install onnxruntime")
+    Raises:
+        UserError: the model cannot be used, or has no such file.
+    """
+    ours = bool(read_object(find_student(args.model) / "config.json").get("tags"))
+    candidates = [args.runtime] if args.runtime != "auto" else ["pytorch"] if device != "cpu" else list(PRECISIONS)
     for runtime in candidates:
-        onnx = None
-        if runtime in ONNX_FILES:
-            onnx = _find_onnx(name, ONNX_FILES[runtime]) if find_spec("onnxruntime") else None
-            if onnx is None:
-                continue
-        inside = True if args.scheme == "IOB1" else None
-        prefix_space = args.add_prefix_space is not False
-        setup = Setup(name, tuple(tags), inside, onnx, device, args.trust_remote_code, prefix_space, args.output)
-        ours = getattr(config, "tags", None)
-        return runtime, setup if ours or args.scheme or not is_undecided(tags) else _find_scheme(args, setup)
-    raise UserError(f"{args.model}: has no onnx/{ONNX_FILES[args.runtime]}; distil with --export onnx to create it.")
+        precision = PRECISIONS[runtime]
+        if precision is None:
+            return runtime, *_foreign(args, device, None)
+        file = f"onnx/{ONNX_FILES[precision]}"
+        folder = find_student(args.model, [file])
+        if (folder / file).is_file() and ours:
+            student = Tagger(folder, precision)  # what is wrong with it is said before the work begins
+            student.config._name_or_path = args.model
+            setup = Setup(str(folder), tuple(student.tags), args.output, precision)
+            return runtime, setup, _notices(args, student.config)
+        if (folder / file).is_file():
+            return runtime, *_foreign(args, device, str(folder / file))
+    raise UserError(f"{args.model}: has no {file}; distil with --export onnx to create it.")
+
+
+def _notices(args: PredictionArguments, config) -> list[str]:
+    splits = any(ending(path) != ".tsv" for path in args.input)
+    return [notice for notice in [running_text_notice(config)] if splits and notice]
+
+
+def _foreign(args: PredictionArguments, device: str, onnx: str | None) -> tuple[Setup, list[str]]:
+    """As `_choose_runtime`, of a model that transformers has to load."""
+    from ..teachers.labels import is_undecided
+    from .torch_tagger import read_head, tokenizer_notice
+
+    config, tags = read_head(args)
+    setup = Setup(
+        args.model,
+        tuple(tags),
+        args.output,
+        begins_inside=True if args.scheme == "IOB1" else None,
+        onnx=onnx,
+        device=device,
+        trust_remote_code=args.trust_remote_code,
+        add_prefix_space=args.add_prefix_space is not False,
+    )
+    if not getattr(config, "tags", None) and not args.scheme and is_undecided(tags):
+        setup = _find_scheme(args, setup)
+    return setup, [*filter(None, [tokenizer_notice(args)]), *_notices(args, config)]
 
 
 def _find_scheme(args: PredictionArguments, setup: Setup) -> Setup:
@@ -177,12 +222,6 @@ def _find_scheme(args: PredictionArguments, setup: Setup) -> Setup:
         return setup
     with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as pool:
         return replace(setup, begins_inside=pool.submit(begins_inside, setup, chunk).result())
-
-
-def _find_onnx(model: str, file: str) -> str | None:
-    """Return the path of a file in a model's `onnx` folder, or None."""
-    missing = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-    return cached_file(model, f"onnx/{file}", **missing)
 
 
 def _progress(paths: Sequence[str], disable: bool) -> tqdm:

@@ -1,5 +1,7 @@
 """The work of one process of `predict`: parse a chunk of a file, tag it, and format the output."""
 
+from __future__ import annotations
+
 import gzip
 import json
 import os
@@ -10,19 +12,13 @@ from functools import cache
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
+from ..runtime.tagger import Tagger
+from ..runtime.tags import UserError, convert_tags, detect_scheme
 
-from ..runtime.decoding import constrained_decode
-from ..runtime.onnx_model import OnnxModel
-from ..runtime.pipeline import locate_words, make_mentions, predict_words
-from ..runtime.tags import UserError, convert_tags, detect_scheme, entity_types, make_tags
-from ..runtime.windows import window_length
-from ..runtime.words import word_rule
-from ..teachers.labels import LabelMap, begins_with_inside, match_labels
-from ..teachers.loading import explain_loading_errors, load_tokenizer
+if TYPE_CHECKING:
+    from .torch_tagger import TorchTagger
 
 # A text (a string or its words), the fields of its JSON line, and for each word the further columns of its TSV line.
 Text = tuple[str | list[str], dict, list[list[str]]]
@@ -47,32 +43,20 @@ class Setup:
     Attributes:
         model: Hub id or folder.
         tags: the tag of each class of its head.
-        begins_inside: as in `match_labels`.
-        onnx: path of the ONNX file to run; None for PyTorch.
-        device: PyTorch device. On the CPU, a process uses one thread.
-        trust_remote_code: passed to transformers.
-        add_prefix_space: as in `load_tokenizer`.
         output: the output file; its ending determines the format.
+        precision: that of the `Tagger`, which needs a student's folder; None: transformers loads the model, and the
+            following count, as in `TorchTagger.load`.
     """
 
     model: str
     tags: tuple[str, ...]
-    begins_inside: bool | None
-    onnx: str | None
-    device: str
-    trust_remote_code: bool
-    add_prefix_space: bool
     output: str
-
-
-@dataclass
-class _Tagger:
-    model: PreTrainedModel | OnnxModel
-    tokenizer: PreTrainedTokenizerBase
-    labels: LabelMap
-    scheme: str  # of the written tags
-    rule: str
-    max_length: int
+    precision: str | None = None
+    begins_inside: bool | None = None
+    onnx: str | None = None
+    device: str = "cpu"
+    trust_remote_code: bool = False
+    add_prefix_space: bool = True
 
 
 def ending(path: str) -> str:
@@ -102,20 +86,15 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     texts = list(_READERS[ending(chunk.path)](chunk))
     if not texts:
         return b"", 0
-    tagger = _load_tagger(setup)
-    located = [locate_words(text, tagger.rule) for text, _, _ in texts]
-    logits = predict_words(tagger.model, tagger.tokenizer, [text["words"] for text in located], tagger.max_length)
-    scores = tagger.labels.convert(logits)
-    tags = tagger.labels.tags
-    decoded = constrained_decode(scores, tags)
+    tagger, scheme = _load_tagger(setup), detect_scheme(setup.tags)
+    found = tagger.tag([text for text, _, _ in texts])
     lines, skipped = [], 0
-    for (_, fields, columns), text, own, labels in zip(texts, located, scores, decoded, strict=True):
+    for (_, fields, columns), (text, labels, mentions) in zip(texts, found, strict=True):
         if ending(setup.output) == ".jsonl":
-            mentions = make_mentions(text, own, labels, tags)
             lines.append(json.dumps(fields | {"mentions": mentions}, ensure_ascii=False))
         elif text["words"]:
             rows = columns or [[]] * len(labels)
-            written = convert_tags([tags[label] for label in labels], tagger.scheme)
+            written = convert_tags([tagger.tags[label] for label in labels], scheme)
             for word, row, tag in zip(text["words"], rows, written, strict=True):
                 lines.append("\t".join([word, *row, tag]))
             lines.append("")
@@ -127,37 +106,30 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
 
 
 def begins_inside(setup: Setup, chunk: Chunk) -> bool:
-    """Whether the model begins the mentions of a chunk with I- (`begins_with_inside`)."""
+    """Whether the model begins the mentions of a chunk with I-."""
     tagger = _load_tagger(setup)
-    texts = [locate_words(text, tagger.rule)["words"] for text, _, _ in _READERS[ending(chunk.path)](chunk)]
-    logits = predict_words(tagger.model, tagger.tokenizer, texts[:TRIED_TEXTS], tagger.max_length)
-    return begins_with_inside(logits, setup.tags)
+    assert not isinstance(tagger, Tagger)  # a student says so itself
+    return tagger.begins_inside([text for text, _, _ in _READERS[ending(chunk.path)](chunk)][:TRIED_TEXTS])
 
 
 @cache
-def _load_tagger(setup: Setup) -> _Tagger:
-    """Load model and tokenizer, once per process."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+def _load_tagger(setup: Setup) -> Tagger | TorchTagger:
+    """Load the model, once per process."""
     if setup.device == "cpu":
-        torch.set_num_threads(1)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    with explain_loading_errors(setup.model):
-        tokenizer = load_tokenizer(setup.model, setup.trust_remote_code, setup.add_prefix_space)
-        config = AutoConfig.from_pretrained(setup.model, trust_remote_code=setup.trust_remote_code)
-        if setup.onnx:
-            model = OnnxModel(setup.onnx, config, threads=1)
-        else:
-            model = AutoModelForTokenClassification.from_pretrained(
-                setup.model, trust_remote_code=setup.trust_remote_code
-            )
-            model.to(setup.device).eval()
-    if getattr(config, "tags", None):  # saved by this package
-        labels = LabelMap(setup.tags, setup.tags, tuple((index,) for index in range(len(setup.tags))))
-    else:
-        labels = match_labels(setup.tags, make_tags(entity_types(setup.tags), "IOBES"), setup.begins_inside)
-    scheme = detect_scheme(setup.tags)
-    return _Tagger(model, tokenizer, labels, scheme, word_rule(config), window_length(tokenizer, config))
+    if setup.precision:
+        return Tagger(setup.model, setup.precision, threads=1)
+    from .torch_tagger import TorchTagger  # transformers takes seconds to import
+
+    return TorchTagger.load(
+        setup.model,
+        setup.tags,
+        setup.begins_inside,
+        setup.onnx,
+        setup.device,
+        setup.trust_remote_code,
+        setup.add_prefix_space,
+    )
 
 
 def _lines(chunk: Chunk) -> list[tuple[str, str]]:

@@ -79,9 +79,9 @@ class Tagger:
     def __init__(self, folder: str | Path, precision: str = "int8", threads: int | None = None):
         folder = Path(folder)
         self._made_of = (folder, precision, threads)
-        path = folder / "onnx" / _onnx_file(precision)
+        path = folder / _onnx_file(precision)
         if not path.is_file():
-            raise UserError(f"{folder}: has no onnx/{path.name}; distil with --export onnx to create it.")
+            raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
         fields = read_object(folder / "config.json")
         names = {int(index): name for index, name in (fields.get("id2label") or {}).items()}
         fields |= {"_name_or_path": str(folder), "id2label": names, "num_labels": len(names)}
@@ -150,11 +150,16 @@ class Tagger:
 def _onnx_file(precision: str) -> str:
     if precision not in ONNX_FILES:
         raise UserError(f"precision is one of {', '.join(ONNX_FILES)}, not {precision!r}.")
-    return ONNX_FILES[precision]
+    return f"onnx/{ONNX_FILES[precision]}"
 
 
-def find_student(name: str | Path, onnx_files: Iterable[str] = (), revision: str | None = None) -> Path:
-    """Return the folder of a student: `name` itself, or where the needed files of a Hub repository were put.
+def find_student(name: str | Path, more: Iterable[str] = (), revision: str | None = None) -> Path:
+    """Return the folder of a student: `name` itself, or where the files of a Hub repository were put that it needs.
+
+    Args:
+        name: Hub id or folder.
+        more: names of files that are needed beside configuration and tokenizer, if they are there.
+        revision: a branch, tag or commit on the Hub.
 
     Raises:
         UserError: there is neither such a folder nor such a repository.
@@ -164,7 +169,7 @@ def find_student(name: str | Path, onnx_files: Iterable[str] = (), revision: str
     from huggingface_hub import snapshot_download  # this takes longer to import than all else together
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    files = ["config.json", "tokenizer.json", "tokenizer_config.json", *(f"onnx/{file}" for file in onnx_files)]
+    files = ["config.json", "tokenizer.json", "tokenizer_config.json", *more]
     try:
         return Path(snapshot_download(str(name), revision=revision, allow_patterns=files))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:

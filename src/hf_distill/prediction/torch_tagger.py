@@ -1,0 +1,136 @@
+"""Tagging with any token classifier of transformers, in PyTorch or, if it has such a file, in ONNX Runtime."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from ..arguments import PredictionArguments
+from ..runtime.decoding import constrained_decode
+from ..runtime.mentions import locate_words, make_mentions
+from ..runtime.onnx_model import OnnxModel
+from ..runtime.pipeline import predict_words
+from ..runtime.schemes import model_tags
+from ..runtime.tags import OUTSIDE, UserError, entity_types, make_tags
+from ..runtime.windows import window_length
+from ..runtime.words import word_rule
+from ..teachers.labels import LabelMap, begins_with_inside, match_labels
+from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_space_notice
+
+
+@dataclass
+class TorchTagger:
+    """Finds the mentions of texts, as `Tagger` does, by the answers of any head.
+
+    Attributes:
+        model: the classifier.
+        tokenizer: its tokenizer.
+        labels: how its classes become tags of IOBES, or of a student.
+        rule: how it splits running text.
+        max_length: subwords per window, special tokens included.
+    """
+
+    model: PreTrainedModel | OnnxModel
+    tokenizer: PreTrainedTokenizerBase
+    labels: LabelMap
+    rule: str
+    max_length: int
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        tags: Sequence[str],
+        begins_inside: bool | None,
+        onnx: str | None,
+        device: str,
+        trust_remote_code: bool,
+        add_prefix_space: bool,
+    ) -> "TorchTagger":
+        """Load a model and its tokenizer.
+
+        Args:
+            name: Hub id or folder.
+            tags: the tag of each class of its head.
+            begins_inside: as in `match_labels`.
+            onnx: path of the ONNX file to run; None for PyTorch.
+            device: PyTorch device. On the CPU, one thread is used.
+            trust_remote_code: passed to transformers.
+            add_prefix_space: as in `load_tokenizer`.
+
+        Raises:
+            UserError: it cannot be loaded.
+        """
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        if device == "cpu":
+            torch.set_num_threads(1)
+        with explain_loading_errors(name):
+            tokenizer = load_tokenizer(name, trust_remote_code, add_prefix_space)
+            config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+            if onnx:
+                model = OnnxModel(onnx, config, threads=1)
+            else:
+                model = AutoModelForTokenClassification.from_pretrained(name, trust_remote_code=trust_remote_code)
+                model.to(device).eval()
+        if getattr(config, "tags", None):  # saved by this package
+            labels = LabelMap(tuple(tags), tuple(tags), tuple((index,) for index in range(len(tags))))
+        else:
+            labels = match_labels(tags, make_tags(entity_types(tags), "IOBES"), begins_inside)
+        return cls(model, tokenizer, labels, word_rule(config), window_length(tokenizer, config))
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tag of each label."""
+        return self.labels.tags
+
+    def tag(self, texts: Sequence[str | list[str]]) -> Iterator[tuple[dict, list[int], list[dict]]]:
+        """As `Tagger.tag`."""
+        located = [locate_words(text, self.rule) for text in texts]
+        logits = self.labels.convert(self._logits(located))
+        for text, scores, labels in zip(located, logits, constrained_decode(logits, self.tags), strict=True):
+            yield text, labels, make_mentions(text, scores, labels, self.tags)
+
+    def begins_inside(self, texts: Sequence[str | list[str]]) -> bool:
+        """Whether the model begins the mentions of texts with I- (`begins_with_inside`)."""
+        return begins_with_inside(self._logits([locate_words(text, self.rule) for text in texts]), self.labels.head)
+
+    def _logits(self, located: Sequence[dict]) -> list:
+        return predict_words(self.model, self.tokenizer, [text["words"] for text in located], self.max_length)
+
+
+def read_head(args: PredictionArguments) -> tuple[PretrainedConfig, list[str]]:
+    """Return a model's configuration, and the tag of each class of its head.
+
+    Raises:
+        UserError: the model cannot be loaded, or its labels cannot be read.
+    """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    with explain_loading_errors(args.model):
+        config = AutoConfig.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
+    word_rule(config)
+    try:
+        tags = model_tags(config, args.scheme, args.entity_type)
+        if tags is not None:
+            match_labels(tags, [OUTSIDE])
+    except UserError as error:
+        raise UserError(f"{args.model}: {error}") from None
+    if tags is None:
+        raise UserError(f"{args.model}: the labels of its head have no names: add them to config.json (`id2label`).")
+    return config, tags
+
+
+def tokenizer_notice(args: PredictionArguments) -> str:
+    """Return what may make a model miss mentions, because its tokenizer cuts lists of words otherwise; else ""."""
+    if args.add_prefix_space is not None:
+        return ""
+    return prefix_space_notice(load_tokenizer(args.model, args.trust_remote_code), args.trust_remote_code)
