@@ -3,9 +3,10 @@ import logging
 import pytest
 from tiny import DATA
 
-from hf_distill.arguments import DataArguments, DistillationArguments
+from hf_distill.arguments import DataArguments
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
+from hf_distill.training_arguments import DistillationArguments
 from hf_distill.workflow.preparation import prepare_arguments
 
 

@@ -4,7 +4,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .arguments import DistillationArguments as DistillationArguments
     from .arguments import ModelArguments as ModelArguments
     from .data.augmentation import augment as augment
     from .data.encoding import encode_dataset as encode_dataset
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
     from .teachers.teacher import Teacher as Teacher
     from .teachers.teacher import load_teacher as load_teacher
     from .training.trainer import DistillationTrainer as DistillationTrainer
+    from .training_arguments import DistillationArguments as DistillationArguments
 
 _MODULES = {
     "BiLSTMConfig": "teachers.loading",
     "BiLSTMForTokenClassification": "teachers.loading",
-    "DistillationArguments": "arguments",
+    "DistillationArguments": "training_arguments",
     "DistillationTrainer": "training.trainer",
     "EntityScores": "evaluation.metrics",
     "MentionPipeline": "runtime.pipeline",
@@ -52,5 +52,10 @@ __all__ = list(_MODULES)
 def __getattr__(name: str):
     # Lazy imports keep `import hf_distill` fast.
     if name in _MODULES:
-        return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+        try:
+            return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == __name__:
+                raise
+            raise ImportError(f'{name} needs {error.name}: pip install "hf_distill[train]".') from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,17 +1,12 @@
-"""Arguments of the commands: dataclasses for `HfArgumentParser` that check their values on creation."""
+"""Arguments of the commands: dataclasses for a parser that check their values on creation.
 
-import dataclasses
+Neither torch nor transformers is imported here, so that --help and what needs neither start at once.
+"""
+
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from transformers import TrainingArguments
-from transformers.utils import logging
 
 from .runtime.schemes import SCHEMES
-
-logger = logging.get_logger(__name__)
 
 TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
@@ -20,28 +15,15 @@ TAG_SCHEMES = list(SCHEMES)
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
 
-def _option(default, help: str, **metadata):
+def option(default, help: str, **metadata):
     if isinstance(default, list):
         return field(default_factory=list, metadata={"help": help, **metadata})
     return field(default=default, metadata={"help": help, **metadata})
 
 
-def _check(condition: bool, message: str) -> None:
+def check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
-
-
-def cpu_capabilities() -> dict[str, Any]:
-    """The CPU's instruction sets, as PyTorch names them; empty before PyTorch 2.10."""
-    return getattr(torch.cpu, "get_capabilities", dict)()
-
-
-def _faster_in_bf16(use_cpu: bool) -> bool:
-    """Whether this machine computes faster in bf16 than in fp32."""
-    if torch.cuda.is_available() and not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    # A CPU with AVX512_BF16 but without AMX is half as fast in bf16 as in fp32.
-    return bool(cpu_capabilities().get("amx_bf16"))
 
 
 @dataclass
@@ -53,113 +35,113 @@ class ModelArguments:
         >>> three_layers = ModelArguments(model_name="auto", student_layers=[0, 2, 5])
     """
 
-    task_name: str = _option("ner", "The task.", choices=["ner"])
-    model_name: str = _option(
+    task_name: str = option("ner", "The task.", choices=["ner"])
+    model_name: str = option(
         "bilstm",
         "Architecture of the student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto: that of "
         "--student_model_name_or_path, or with --student_layers the teacher's.",
         choices=["bilstm", "tinybert", "auto"],
     )
-    teacher_model_name_or_path: list[str] = _option(
+    teacher_model_name_or_path: list[str] = option(
         [], "Hub id or folder of the teacher; the probabilities of several teachers are averaged."
     )
-    teacher_checkpoint: str | None = _option(
+    teacher_checkpoint: str | None = option(
         None,
         "A bare state dict (torch.save) for the teacher; --teacher_model_name_or_path then gives its architecture.",
     )
-    teacher_labels: list[str] = _option(
+    teacher_labels: list[str] = option(
         [], "Label names of the teacher's head, in order, if its configuration has none."
     )
-    teacher_scheme: str | None = _option(
+    teacher_scheme: str | None = option(
         None, "Tag scheme of the teacher's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
     )
-    student_model_name_or_path: str | None = _option(None, "Hub id or folder of a student to initialise from.")
-    student_checkpoint: str | None = _option(None, "A bare state dict (torch.save) to initialise the student from.")
-    student_layers: list[int] = _option(
+    student_model_name_or_path: str | None = option(None, "Hub id or folder of a student to initialise from.")
+    student_checkpoint: str | None = option(None, "A bare state dict (torch.save) to initialise the student from.")
+    student_layers: list[int] = option(
         [],
         "auto, or tinybert if the teacher is a BERT: initialise from these layers of the teacher (0 is the first), its "
         "embeddings and its head.",
     )
-    tokenizer_name: str | None = _option(
+    tokenizer_name: str | None = option(
         None, "The student's tokenizer. Default: that of --student_model_name_or_path, else the teacher's."
     )
-    vocabulary_size: int = _option(
+    vocabulary_size: int = option(
         0,
         "Train a tokenizer with this many subwords on the training text: WordPiece if the given one is, else "
         "byte-level BPE; 0: use the tokenizer unchanged.",
     )
-    prune_vocabulary: bool = _option(
+    prune_vocabulary: bool = option(
         False,
         "Remove from the student's embeddings and tokenizer the subwords that the training text does not use, except "
         "single characters: smaller, with the same answers on that text.",
     )
-    add_prefix_space: bool | None = _option(
+    add_prefix_space: bool | None = option(
         None,
         "Whether a byte-level tokenizer puts a blank before each word, as in running text; 0: lists of words are cut "
         "by its own settings, as transformers' run_ner.py does. Default: a fine-tuned model is tried both ways on the "
         "development data; otherwise 1. What this package saved stays as it is.",
     )
-    embedding_type: str = _option(
+    embedding_type: str = option(
         "train",
         "bilstm only: train: randomly initialised; bert: the teacher's embedding module; svd: the teacher's word "
         "embeddings (transferred to the student's tokenizer if that differs), reduced by SVD if --embedding_size is "
         "smaller, scaled to unit variance.",
         choices=["train", "bert", "svd"],
     )
-    embedding_size: int = _option(300, "bilstm only: embedding dimension.")
-    hidden_size: int | None = _option(
+    embedding_size: int = option(300, "bilstm only: embedding dimension.")
+    hidden_size: int | None = option(
         None, "LSTM units per direction (default: 300), or hidden size of a TinyBERT (default: 312)."
     )
-    classifier_size: int = _option(
+    classifier_size: int = option(
         0, "bilstm only: size of the head's hidden layer; 0: the head is a single linear layer."
     )
-    n_layers: int | None = _option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
-    dropout: float | None = _option(
+    n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
+    dropout: float | None = option(
         None,
         "Dropout of a new student. Default: 0.5 for bilstm, 0.1 for tinybert, with --student_layers the teacher's.",
     )
-    embedding_dropout: float = _option(0.0, "bilstm only: dropout of the embeddings.")
-    trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
+    embedding_dropout: float = option(0.0, "bilstm only: dropout of the embeddings.")
+    trust_remote_code: bool = option(False, "Allow models whose code comes with their Hub repository.")
 
     def __post_init__(self):
-        _check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
-        _check(0 <= self.embedding_dropout < 1, f"--embedding_dropout must be in [0, 1), got {self.embedding_dropout}.")
+        check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
+        check(0 <= self.embedding_dropout < 1, f"--embedding_dropout must be in [0, 1), got {self.embedding_dropout}.")
         for name in ("embedding_size", "hidden_size", "n_layers"):
             value = getattr(self, name)
-            _check(value is None or value > 0, f"--{name} must be positive, got {value}.")
+            check(value is None or value > 0, f"--{name} must be positive, got {value}.")
         for name in ("classifier_size", "vocabulary_size"):
-            _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+            check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         hidden_size = self.hidden_size if self.model_name == "tinybert" else None
-        _check(
+        check(
             hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
             f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
         )
         sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size")
         given = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
         given += ["embedding_type"] * (self.embedding_type != "train")
-        _check(
+        check(
             not (self.student_model_name_or_path and given),
             f"--{' and --'.join(given)} describe a new student; --student_model_name_or_path loads one unchanged.",
         )
-        _check(
+        check(
             self.model_name != "auto" or bool(self.student_model_name_or_path or self.student_layers),
             "--model_name auto needs --student_model_name_or_path or --student_layers.",
         )
-        _check(
+        check(
             not self.student_layers or self.model_name != "bilstm",
             "--student_layers is for --model_name auto or tinybert, not bilstm.",
         )
         other_sizes = [name for name in ("hidden_size", "n_layers") if getattr(self, name)]
-        _check(
+        check(
             not (self.student_layers and other_sizes),
             f"--student_layers gives the student the teacher's sizes; leave out --{' and --'.join(other_sizes)}.",
         )
         for name in ("classifier_size", "embedding_dropout"):
-            _check(
+            check(
                 not getattr(self, name) or self.model_name == "bilstm",
                 f"--{name} is for --model_name bilstm, not {self.model_name}.",
             )
-        _check(
+        check(
             self.embedding_type == "train" or self.model_name == "bilstm",
             f"--embedding_type {self.embedding_type} is for --model_name bilstm, not {self.model_name}.",
         )
@@ -169,16 +151,16 @@ class ModelArguments:
             "student_checkpoint": self.student_checkpoint,
         }
         conflicting = [name for name, value in fix_vocabulary.items() if value]
-        _check(
+        check(
             not (self.vocabulary_size and conflicting),
             f"--vocabulary_size trains another vocabulary than --{' and --'.join(conflicting)} brings along; leave one "
             "out.",
         )
-        _check(
+        check(
             not (self.vocabulary_size and self.prune_vocabulary),
             "--prune_vocabulary is for a tokenizer that is not learnt; leave out it or --vocabulary_size.",
         )
-        _check(
+        check(
             not (self.teacher_checkpoint and len(self.teacher_model_name_or_path) != 1),
             "--teacher_checkpoint needs exactly one --teacher_model_name_or_path, which gives its architecture.",
         )
@@ -188,298 +170,221 @@ class ModelArguments:
 class DataArguments:
     """Arguments of the corpora, of augmentation and of the windows."""
 
-    path_to_train: str | None = _option(None, "Training corpus: TSV with a token and its tag (IOB2 or IOBES) per line.")
-    path_to_val: str | None = _option(None, "Development corpus, same format; selects the best checkpoint.")
-    path_to_test: str | None = _option(None, "Test corpus, same format; only evaluated.")
-    path_to_unlabeled: list[str] = _option(
+    path_to_train: str | None = option(None, "Training corpus: TSV with a token and its tag (IOB2 or IOBES) per line.")
+    path_to_val: str | None = option(None, "Development corpus, same format; selects the best checkpoint.")
+    path_to_test: str | None = option(None, "Test corpus, same format; only evaluated.")
+    path_to_unlabeled: list[str] = option(
         [],
         "Files of text, a sentence or a document per line: .jsonl (objects with `text` or `tokens`), .parquet, or "
         "plain text with any other name; running text is split into words like those of the training data.",
     )
-    unlabeled_dataset: str | None = _option(
+    unlabeled_dataset: str | None = option(
         None, "A Hub dataset (or local folder) of text or lists of words; up to --transfer_sentences rows are read."
     )
-    unlabeled_dataset_config_name: str | None = _option(None, "Configuration of that dataset.")
-    unlabeled_column: str | None = _option(
+    unlabeled_dataset_config_name: str | None = option(None, "Configuration of that dataset.")
+    unlabeled_column: str | None = option(
         None, "Column of the unlabelled text in .jsonl, .parquet and --unlabeled_dataset. Default: text, else tokens."
     )
-    dataset_name: str | None = _option(
+    dataset_name: str | None = option(
         None,
         "A Hub dataset (or local folder) with token and tag columns, instead of --path_to_train, _val and _test.",
     )
-    dataset_config_name: str | None = _option(None, "Configuration of the dataset.")
-    token_column: str = _option("tokens", "Column of words in the dataset.")
-    tag_column: str = _option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
-    validation_fraction: float | None = _option(
+    dataset_config_name: str | None = option(None, "Configuration of the dataset.")
+    token_column: str = option("tokens", "Column of words in the dataset.")
+    tag_column: str = option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
+    validation_fraction: float | None = option(
         None, "Without development data: take this fraction of the training sentences for that, drawn by --seed."
     )
-    tag_names: list[str] = _option([], "The tags that integer tags of the corpora stand for, in order (O B-GENE ...).")
-    input_scheme: str | None = _option(
+    tag_names: list[str] = option([], "The tags that integer tags of the corpora stand for, in order (O B-GENE ...).")
+    input_scheme: str | None = option(
         None, "Tag scheme of the corpora; flat: bare entity types. Default: detected in each.", choices=TAG_SCHEMES
     )
-    entity_type: str | None = _option(None, "The entity type of corpora and teachers whose tags name none (B, I, O).")
-    rename_types: list[str] = _option(
+    entity_type: str | None = option(None, "The entity type of corpora and teachers whose tags name none (B, I, O).")
+    rename_types: list[str] = option(
         [], "Other names for entity types of the corpora and teachers, OLD=NEW, case-sensitive."
     )
-    entity_aliases: str | None = _option(
+    entity_aliases: str | None = option(
         None,
         "biomedical: one name for each of PROTEIN and GGP (GENE), CL (CELL_TYPE), CHEBI (CHEMICAL), SPECIES (TAXON), "
         "CELLLINE (CELL_LINE), in any case.",
         choices=["biomedical"],
     )
-    tag_scheme: str = _option("IOBES", "Tag scheme of the student.", choices=["IOB2", "IOBES"])
-    drop_leaked: bool = _option(
+    tag_scheme: str = option("IOBES", "Tag scheme of the student.", choices=["IOB2", "IOBES"])
+    drop_leaked: bool = option(
         False,
         "Drop every sentence of the training, augmented and unlabelled data that also occurs in devel or test data.",
     )
-    transfer_sentences: int = _option(
+    transfer_sentences: int = option(
         0,
         "Number of sentences beside the training data to distil on: a random sample of the unlabelled sentences, "
         "filled up with augmented ones if there are too few; 0: all unlabelled sentences.",
     )
-    augmentation_rounds: int = _option(
+    augmentation_rounds: int = option(
         0, "Rounds of augmentation; each round creates one sentence per training sentence and method below."
     )
-    lwtr_p: float = _option(
+    lwtr_p: float = option(
         0.5, "Probability that a token is replaced by a random training token of the same tag; 0 disables the method."
     )
-    mr_p: float = _option(
+    mr_p: float = option(
         0.5, "Probability that a mention is replaced by another training mention; 0 disables the method."
     )
-    sis_p: float = _option(0.5, "Probability that a mention, or a run of O tokens, is shuffled; 0 disables the method.")
-    mr_across_types: bool = _option(
-        False, "Replace mentions by mentions of any entity type, not only of the same type."
-    )
-    save_augmented: str | None = _option(
+    sis_p: float = option(0.5, "Probability that a mention, or a run of O tokens, is shuffled; 0 disables the method.")
+    mr_across_types: bool = option(False, "Replace mentions by mentions of any entity type, not only of the same type.")
+    save_augmented: str | None = option(
         None, "Write the training corpus with its augmented sentences to this TSV file."
     )
-    max_seq_length: int | None = _option(
+    max_seq_length: int | None = option(
         None, "Subwords per window; longer sentences are split into overlapping windows. Default: the model's limit."
     )
 
     def __post_init__(self):
         paths = [name for name in ("path_to_train", "path_to_val", "path_to_test") if getattr(self, name)]
-        _check(
+        check(
             not (self.dataset_name and paths),
             f"--dataset_name takes its splits from the dataset; leave out --{' and --'.join(paths)}.",
         )
         fraction = self.validation_fraction
-        _check(
+        check(
             bool(self.dataset_name or (self.path_to_train and (self.path_to_val or fraction))),
             "Training and development data are needed: --path_to_train and --path_to_val (or --validation_fraction), "
             "or --dataset_name.",
         )
-        _check(fraction is None or 0 < fraction < 1, f"--validation_fraction must be in (0, 1), got {fraction}.")
-        _check(
+        check(fraction is None or 0 < fraction < 1, f"--validation_fraction must be in (0, 1), got {fraction}.")
+        check(
             not (fraction and self.path_to_val),
             "--validation_fraction takes development data from the training data; leave out it or --path_to_val.",
         )
         for pair in self.rename_types:
             old, _, new = pair.partition("=")
             whole = old.strip() and new.strip() and new != "O"
-            _check(bool(whole), f"--rename_types takes pairs of entity types (without B-, I-), OLD=NEW, not {pair!r}.")
+            check(bool(whole), f"--rename_types takes pairs of entity types (without B-, I-), OLD=NEW, not {pair!r}.")
         old_types = [pair.partition("=")[0] for pair in self.rename_types]
         twice = sorted({old for old in old_types if old_types.count(old) > 1})
-        _check(not twice, f"--rename_types gives {', '.join(twice)} two names.")
+        check(not twice, f"--rename_types gives {', '.join(twice)} two names.")
         for name in ("augmentation_rounds", "transfer_sentences"):
-            _check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
-        _check(
+            check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+        check(
             not (self.transfer_sentences and self.augmentation_rounds),
             "--transfer_sentences already sets the amount of augmentation; leave out --augmentation_rounds.",
         )
         for name in ("lwtr_p", "mr_p", "sis_p"):
-            _check(0 <= getattr(self, name) <= 1, f"--{name} must be in [0.0, 1.0], got {getattr(self, name)}.")
-        _check(
+            check(0 <= getattr(self, name) <= 1, f"--{name} must be in [0.0, 1.0], got {getattr(self, name)}.")
+        check(
             not (self.augmentation_rounds or self.transfer_sentences) or bool(self.lwtr_p or self.mr_p or self.sis_p),
             "Augmentation needs a method: --lwtr_p, --mr_p or --sis_p above 0.",
         )
-        _check(
+        check(
             not self.save_augmented or bool(self.augmentation_rounds or self.transfer_sentences),
             "--save_augmented needs --augmentation_rounds or --transfer_sentences.",
         )
         read = [self.path_to_train, self.path_to_val, self.path_to_test, *self.path_to_unlabeled]
-        _check(
+        check(
             not self.save_augmented
             or Path(self.save_augmented).resolve() not in [Path(path).resolve() for path in read if path],
             f"--save_augmented would overwrite {self.save_augmented}, which the run reads; choose another name.",
         )
-        _check(
+        check(
             self.max_seq_length is None or self.max_seq_length >= 16,
             f"--max_seq_length must be at least 16, got {self.max_seq_length}.",
         )
 
 
 @dataclass
-class DistillationArguments(TrainingArguments):
-    """`TrainingArguments` with defaults for students, and the arguments of distillation.
-
-    Example:
-        >>> args = DistillationArguments("student", logit_loss="ce", temperature=2.0, alpha=0.1, num_train_epochs=3)
-    """
+class DistillationOptions:
+    """What `DistillationArguments` adds to `TrainingArguments`, or sets otherwise."""
 
     # Defaults that differ from those of TrainingArguments
-    output_dir: str = _option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
-    learning_rate: float | None = _option(  # type: ignore[assignment]  # None until `with_student_defaults`
+    output_dir: str = option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
+    learning_rate: float | None = option(  # type: ignore[assignment]  # None until `with_student_defaults`
         None, "The student's initial learning rate. Default: 1e-3 for bilstm, 3e-4 for tinybert, 1e-4 for auto."
     )
-    num_train_epochs: float = _option(10.0, "Epochs of the student's training.")
-    per_device_train_batch_size: int = _option(32, "Sentences per device and training step.")
-    per_device_eval_batch_size: int = _option(64, "Sentences per device and evaluation step.")
-    label_smoothing_factor: float = _option(0.1, "Label smoothing of the hard-label loss.")
-    do_train: bool = _option(True, "Train the student.")
-    eval_strategy: str = _option(None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch.")
-    save_strategy: str = _option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
-    logging_steps: float = _option(0.01, "Logging interval in steps; a value below 1 is a fraction of all steps.")
-    save_total_limit: int | None = _option(2, "Number of checkpoints to keep.")
-    load_best_model_at_end: bool = _option(True, "Load the best checkpoint by --metric_for_best_model after training.")
-    metric_for_best_model: str | None = _option("f1", "Development metric that selects the best checkpoint.")
-    train_sampling_strategy: str = _option(
+    num_train_epochs: float = option(10.0, "Epochs of the student's training.")
+    per_device_train_batch_size: int = option(32, "Sentences per device and training step.")
+    per_device_eval_batch_size: int = option(64, "Sentences per device and evaluation step.")
+    label_smoothing_factor: float = option(0.1, "Label smoothing of the hard-label loss.")
+    do_train: bool = option(True, "Train the student.")
+    eval_strategy: str = option(None, "no, steps or epoch. Default: steps if --eval_steps is given, else epoch.")
+    save_strategy: str = option(None, "no, steps, epoch or best. Default: as --eval_strategy.")
+    logging_steps: float = option(0.01, "Logging interval in steps; a value below 1 is a fraction of all steps.")
+    save_total_limit: int | None = option(2, "Number of checkpoints to keep.")
+    load_best_model_at_end: bool = option(True, "Load the best checkpoint by --metric_for_best_model after training.")
+    metric_for_best_model: str | None = option("f1", "Development metric that selects the best checkpoint.")
+    train_sampling_strategy: str = option(
         "group_by_length",
         "Order of training sentences: group_by_length (similar lengths per batch), random or sequential.",
     )
-    eval_do_concat_batches: bool = _option(
+    eval_do_concat_batches: bool = option(
         False, "Join the predictions of all batches, padded to the longest sentence; takes time and memory."
     )
-    restore_callback_states_from_checkpoint: bool = _option(
+    restore_callback_states_from_checkpoint: bool = option(
         True, "Resume with the callbacks' state, such as that of early stopping."
     )
-    bf16: bool | None = _option(  # type: ignore[assignment]  # as `bool` the parser would take it for a switch
+    bf16: bool | None = option(  # type: ignore[assignment]  # as `bool` the parser would take it for a switch
         None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AMX."
     )
-    ddp_find_unused_parameters: bool | None = _option(False, "Passed to DistributedDataParallel.")
+    ddp_find_unused_parameters: bool | None = option(False, "Passed to DistributedDataParallel.")
 
     # Distillation
-    distillation: bool = _option(True, "Train on the teacher's outputs; 0: train the same student on the labels only.")
-    alpha: float = _option(0.0, "Weight of the hard-label loss: loss = alpha * CE + (1 - alpha) * KD.")
-    logit_loss: str = _option(
+    distillation: bool = option(True, "Train on the teacher's outputs; 0: train the same student on the labels only.")
+    alpha: float = option(0.0, "Weight of the hard-label loss: loss = alpha * CE + (1 - alpha) * KD.")
+    logit_loss: str = option(
         "mse",
         "Loss between logits: mse, or cross-entropy of softened probabilities (ce) with --temperature.",
         choices=["mse", "ce"],
     )
-    temperature: float = _option(1.0, "Temperature of both softmaxes; --logit_loss ce only.")
-    embedding_loss_weight: float | None = _option(
+    temperature: float = option(1.0, "Temperature of both softmaxes; --logit_loss ce only.")
+    embedding_loss_weight: float | None = option(
         None, "Weight of the loss between embedding outputs. Default: 1 for --model_name tinybert, else 0."
     )
-    hidden_loss_weight: float | None = _option(
+    hidden_loss_weight: float | None = option(
         None, "Weight of the loss between hidden states. Default: 1 for --model_name tinybert, else 0."
     )
-    attention_loss_weight: float | None = _option(
+    attention_loss_weight: float | None = option(
         None, "Weight of the loss between attention probabilities. Default: 1 for --model_name tinybert, else 0."
     )
-    early_stopping_patience: int | None = _option(None, "Stop after this many evaluations without improvement.")
-    signals_dir: str | None = _option(
+    early_stopping_patience: int | None = option(None, "Stop after this many evaluations without improvement.")
+    signals_dir: str | None = option(
         None,
         "Folder that caches the teacher's word logits. Default: hf_distill/signals in the Hugging Face cache.",
     )
-    min_teacher_f1: float = _option(0.1, "Stop before training if the teacher's F1 on the development data is lower.")
-    do_train_teacher: bool = _option(
+    min_teacher_f1: float = option(0.1, "Stop before training if the teacher's F1 on the development data is lower.")
+    do_train_teacher: bool = option(
         False, "First fine-tune --teacher_model_name_or_path, an encoder, on the training data; use it as the teacher."
     )
-    teacher_learning_rate: float = _option(1e-4, "Initial learning rate of --do_train_teacher.")
-    teacher_num_train_epochs: float = _option(8.0, "Epochs of --do_train_teacher.")
-    do_train_baseline: bool = _option(
+    teacher_learning_rate: float = option(1e-4, "Initial learning rate of --do_train_teacher.")
+    teacher_num_train_epochs: float = option(8.0, "Epochs of --do_train_teacher.")
+    do_train_baseline: bool = option(
         False, "Also train the same student without the teacher's outputs and weights, for comparison."
     )
-    measure_time: bool = _option(
+    measure_time: bool = option(
         False, "Finally measure latency, throughput, size and memory of teacher and student on the development data."
     )
-    export: str | None = _option(
+    export: str | None = option(
         None,
         "onnx: also export the student to onnx/model.onnx and onnx/model_quantized.onnx (int8), checked against "
         "PyTorch on the development data.",
         choices=["onnx"],
     )
-    comment: str = _option("", "Appended to the default name of the output directory.")
-
-    def __post_init__(self):
-        _check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
-        _check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
-        _check(
-            0 <= self.label_smoothing_factor < 1,
-            f"--label_smoothing_factor must be in [0.0, 1.0), got {self.label_smoothing_factor}.",
-        )
-        for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
-            _check(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "teacher_learning_rate", "num_train_epochs", "teacher_num_train_epochs"):
-            _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
-        _check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
-        patience = self.early_stopping_patience
-        _check(not patience or self.eval_strategy != "no", "--early_stopping_patience needs an --eval_strategy.")
-        _check(patience is None or patience >= 1, f"--early_stopping_patience must be at least 1, got {patience}.")
-        for name in ("embedding_loss_weight", "hidden_loss_weight", "attention_loss_weight"):
-            _check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
-        _check(
-            self.train_sampling_strategy != "batch_rebalance",
-            "--train_sampling_strategy batch_rebalance is not supported; use group_by_length, random or sequential.",
-        )
-        if self.eval_strategy is None:
-            self.eval_strategy = "steps" if self.eval_steps else "epoch"
-        if self.save_strategy is None:
-            self.save_strategy = self.eval_strategy
-            if self.save_strategy != "steps" and self.save_steps != TrainingArguments.save_steps:
-                logger.warning(f"save_steps is ignored: checkpoints are saved by --eval_strategy {self.eval_strategy}.")
-        if self.load_best_model_at_end and self.eval_strategy == self.save_strategy == "steps" and self.eval_steps:
-            rounded = -(-self.save_steps // self.eval_steps) * self.eval_steps
-            if self.save_steps >= 1 and rounded != self.save_steps:
-                logger.warning(
-                    f"save_steps {self.save_steps:g} becomes {rounded:g}: to keep the best checkpoint, checkpoints "
-                    f"have to be saved at evaluations, every {self.eval_steps:g} steps."
-                )
-                self.save_steps = rounded
-        self.label_names = ["labels"]
-        if self.bf16 is None:
-            self.bf16 = not self.fp16 and _faster_in_bf16(self.use_cpu)
-        if not torch.accelerator.is_available():
-            self.use_cpu = True  # otherwise transformers refuses bf16 on a CPU
-        super().__post_init__()
-        if self.device.type == "cpu":
-            self.dataloader_pin_memory = False  # pinned memory only helps transfers to an accelerator
-
-    @property
-    def intermediate_losses(self) -> bool:
-        """Whether the loss compares embeddings, hidden states or attentions with the teacher's."""
-        weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
-        return self.do_train and self.distillation and self.alpha < 1 and any(weights)
-
-    def with_student_defaults(self, model_name: str) -> "DistillationArguments":
-        """These arguments, or a copy in which an unset learning rate or loss weight has the student's default.
-
-        Args:
-            model_name: bilstm, tinybert, or anything else for auto.
-        """
-        weight = 1.0 if model_name == "tinybert" else 0.0
-        defaults: dict[str, Any] = {f"{name}_loss_weight": weight for name in ("embedding", "hidden", "attention")}
-        defaults["learning_rate"] = LEARNING_RATES.get(model_name, LEARNING_RATES["auto"])
-        unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **unset) if unset else self
+    comment: str = option("", "Appended to the default name of the output directory.")
 
 
 @dataclass
 class PublishingArguments:
     """Arguments of the model card; the Hub repository is chosen by the `hub_` arguments of TrainingArguments."""
 
-    license: str | None = _option(None, "Hub identifier of the student's licence (apache-2.0), for the model card.")
-    language: list[str] = _option([], "ISO 639 codes of the text's languages (en), for the model card.")
-    card_template: str | None = _option(
+    license: str | None = option(None, "Hub identifier of the student's licence (apache-2.0), for the model card.")
+    language: list[str] = option([], "ISO 639 codes of the text's languages (en), for the model card.")
+    card_template: str | None = option(
         None, "A Jinja template for the model card; model_card_template.md lists its variables."
     )
-    widget_examples: list[str] = _option(
+    widget_examples: list[str] = option(
         [],
         "Example texts of the model card's widget. Default: development sentences of a Hub dataset, else none.",
     )
 
     def __post_init__(self):
         template = self.card_template
-        _check(template is None or Path(template).is_file(), f"--card_template: there is no file {template}.")
-
-
-class RunArguments(NamedTuple):
-    """All arguments of a run, grouped by the code that reads them."""
-
-    model: ModelArguments
-    data: DataArguments
-    training: DistillationArguments
-    publishing: PublishingArguments
+        check(template is None or Path(template).is_file(), f"--card_template: there is no file {template}.")
 
 
 @dataclass
@@ -500,22 +405,22 @@ class PredictionArguments:
             "the predicted tag, in IOBES, or IOB2 if the model has no E- and S-."
         }
     )
-    runtime: str = _option(
+    runtime: str = option(
         "auto",
         "int8 or onnx: the model's ONNX file in ONNX Runtime; pytorch; auto: PyTorch on a GPU, else the first of these "
         "that is available.",
         choices=["auto", "int8", "onnx", "pytorch"],
     )
-    scheme: str | None = _option(
+    scheme: str | None = option(
         None, "Tag scheme of the model's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
     )
-    entity_type: str | None = _option(None, "The entity type of a model whose labels name none (B, I, O).")
-    add_prefix_space: bool | None = _option(
+    entity_type: str | None = option(None, "The entity type of a model whose labels name none (B, I, O).")
+    add_prefix_space: bool | None = option(
         None,
         "Whether a byte-level tokenizer puts a blank before each word, as in running text (default); 0: lists of words "
         "are cut by its own settings. A student of this package is read as it was trained.",
     )
-    trust_remote_code: bool = _option(False, "Allow models whose code comes with their Hub repository.")
+    trust_remote_code: bool = option(False, "Allow models whose code comes with their Hub repository.")
 
 
 @dataclass
@@ -523,4 +428,4 @@ class ReportArguments:
     """Arguments of `report`."""
 
     folders: list[str] = field(metadata={"help": "Output directories of runs; the arguments after report."})
-    output: str = _option("report.html", "The HTML file to write.")
+    output: str = option("report.html", "The HTML file to write.")

@@ -32,4 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == __package__:
+            raise
+        print(f'This needs {error.name}: pip install "hf_distill[train]".', file=sys.stderr)
+        return 2
     return 0

@@ -1,21 +1,22 @@
 """Parse a YAML file and command-line flags into checked arguments."""
 
+import argparse
+import dataclasses
 import difflib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-import yaml
-from transformers import HfArgumentParser
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from .arguments import (
     DataArguments,
-    DistillationArguments,
+    DistillationOptions,
     ModelArguments,
     PredictionArguments,
     PublishingArguments,
     ReportArguments,
-    RunArguments,
 )
 from .runtime.tags import UserError
 
@@ -29,33 +30,97 @@ SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 
 
-class _Parser(HfArgumentParser):
-    def __init__(self, *groups, prog):  # not annotated: no class matches the type that HfArgumentParser declares
-        super().__init__(groups, prog=prog, allow_abbrev=False)
+USAGE = (
+    "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
+    "       %(prog)s predict MODEL --input FILES --output FILE\n"
+    "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]"
+)
+BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
+
+    def __init__(self, *groups: type, prog: str, usage: str):
+        super().__init__(prog=prog, usage=usage, allow_abbrev=False)
+        for group in groups:
+            summary, _, _ = (group.__doc__ or "").partition("\n")
+            section = self.add_argument_group(summary.rstrip("."))
+            for field in dataclasses.fields(group):
+                self._add_field(section, field)
+
+    @staticmethod
+    def _add_field(section: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        kind: Any = field.type
+        if isinstance(kind, UnionType):  # with None
+            [kind] = [each for each in get_args(kind) if each is not type(None)]
+        options: dict[str, Any] = {"help": field.metadata["help"].replace("%", "%%"), "default": default}
+        if default is dataclasses.MISSING:
+            options |= {"required": True, "default": None}
+        elif default not in (None, "", []):
+            options["help"] += " (default: %(default)s)"
+        if get_origin(kind) is list:
+            [kind] = get_args(kind)
+            options["nargs"] = "+"
+        if kind is bool:
+            options |= {"type": _boolean, "nargs": "?", "const": True}
+        else:
+            options |= {"type": kind, "choices": field.metadata.get("choices")}
+        names = dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"])
+        section.add_argument(*names, metavar=kind.__name__.upper() if not options.get("choices") else None, **options)
 
     def error(self, message: str):
         raise UserError(f"{message}. See --help.")
 
 
-def parse_arguments(argv: Sequence[str]) -> RunArguments:
+def _boolean(value: str) -> bool:
+    try:
+        return BOOLEANS[value.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"expected 1 or 0, got {value!r}") from None
+
+
+def parse_arguments(argv: Sequence[str]):
     """Parse `[CONFIG.yaml] [--flag value ...]`; flags override the file's values.
+
+    Returns:
+        `RunArguments`.
 
     Raises:
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
-    groups = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
-    parser = _Parser(*groups, prog="run_distill.py")
-    parser.usage = (
-        "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
-        "       %(prog)s predict MODEL --input FILES --output FILE\n"
-        "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]"
-    )
-    known = _option_names(parser)
+    if "--help" in argv or "-h" in argv:
+        own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
+        parser = _Parser(*own, prog="run_distill.py", usage=USAGE)
+        parser.epilog = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
+        parser.print_help()
+        sys.exit()
+    from transformers import HfArgumentParser
+
+    from .training_arguments import DistillationArguments, RunArguments
+
+    class Parser(HfArgumentParser):
+        error = _Parser.error
+
+    groups: Any = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
+    full = Parser(groups, prog="run_distill.py", usage=USAGE, allow_abbrev=False)
+    if "--help-all" in argv:
+        full.print_help()
+        sys.exit()
+    known = _option_names(full)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
         arguments = _read_config(config, known) + arguments
-    return RunArguments(*_parse(parser, _translate_flags(arguments, known)))
+    try:
+        return RunArguments(
+            *full.parse_args_into_dataclasses(_translate_flags(arguments, known), look_for_args_file=False)
+        )
+    except UserError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from None
 
 
 def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
@@ -64,13 +129,12 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    parser = _Parser(PredictionArguments, prog="run_distill.py predict")
-    parser.usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
+    usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
+    parser = _Parser(PredictionArguments, prog="run_distill.py predict", usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
-    [parsed] = _parse(parser, _translate_flags(arguments, _option_names(parser)))
-    return parsed
+    return PredictionArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
 
 
 def parse_report(argv: Sequence[str]) -> ReportArguments:
@@ -79,26 +143,16 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
-    parser = _Parser(ReportArguments, prog="run_distill.py report")
-    parser.usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
+    usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
+    parser = _Parser(ReportArguments, prog="run_distill.py report", usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--folders")
-    [parsed] = _parse(parser, _translate_flags(arguments, _option_names(parser)))
-    return parsed
+    return ReportArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
 
 
-def _option_names(parser: _Parser) -> set[str]:
+def _option_names(parser: argparse.ArgumentParser) -> set[str]:
     return {option.lstrip("-").replace("-", "_") for option in parser._option_string_actions}
-
-
-def _parse(parser: _Parser, arguments: list[str]) -> tuple:
-    try:
-        return parser.parse_args_into_dataclasses(arguments, look_for_args_file=False)
-    except UserError:
-        raise
-    except (ValueError, TypeError) as error:
-        raise UserError(str(error)) from None
 
 
 def _check_known(name: str, known: set[str], place: str) -> None:
@@ -115,6 +169,8 @@ def _read_config(path: str, known: set[str]) -> list[str]:
     Values stay text, so that only the parser converts types. Relative paths of corpora are first tried in the folder
     of the YAML file.
     """
+    import yaml
+
     path = str(QUICKSTART) if path == QUICKSTART.stem else path
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file. The first argument is a YAML file, or a flag.")

@@ -6,10 +6,10 @@ import shutil
 import pytest
 import tiny
 
-from hf_distill.arguments import DistillationArguments
 from hf_distill.publishing import hub
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.save import save_model
+from hf_distill.training_arguments import DistillationArguments
 
 
 @pytest.fixture

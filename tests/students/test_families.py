@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from hf_distill.arguments import DistillationArguments, ModelArguments
+from hf_distill.arguments import ModelArguments
 from hf_distill.data.encoding import encode_dataset
 from hf_distill.runtime.pipeline import as_saved
 from hf_distill.runtime.schemes import model_tags
@@ -30,6 +30,7 @@ from hf_distill.teachers.loading import load_tokenizer
 from hf_distill.teachers.parts import head_name, layers_name
 from hf_distill.teachers.teacher import Teacher
 from hf_distill.training.trainer import DistillationTrainer
+from hf_distill.training_arguments import DistillationArguments
 
 TOKENIZER = wordpiece()
 IDS = torch.arange(5, 35).reshape(2, 15)

@@ -10,7 +10,6 @@ import pytest
 import tiny
 import torch
 
-from hf_distill.arguments import DistillationArguments
 from hf_distill.data.encoding import encode_dataset
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
@@ -20,6 +19,7 @@ from hf_distill.students.build import label_config
 from hf_distill.teachers.labels import match_labels
 from hf_distill.teachers.signals import SignalStore, attach_signals, read_signals
 from hf_distill.training.trainer import DistillationTrainer
+from hf_distill.training_arguments import DistillationArguments
 
 INTERMEDIATE = {"embedding_loss_weight": 1.0, "hidden_loss_weight": 1.0, "attention_loss_weight": 1.0}
 

@@ -1,11 +1,11 @@
 import tiny
 from datasets import Dataset
 
-from hf_distill.arguments import DistillationArguments
 from hf_distill.data.corpora import Corpora
 from hf_distill.evaluation.scores import Evaluation, Results
 from hf_distill.files import read_json
 from hf_distill.students.student import Student
+from hf_distill.training_arguments import DistillationArguments
 from hf_distill.workflow.results import save_results
 
 

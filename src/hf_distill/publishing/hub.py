@@ -15,10 +15,10 @@ from huggingface_hub.hf_api import api
 from transformers.trainer import TRAINER_STATE_NAME, TRAINING_ARGS_NAME
 from transformers.utils import logging
 
-from ..arguments import DistillationArguments, RunArguments
 from ..data.job import MAY_CHANGE_ON_RESUME
 from ..files import MANIFEST_NAME, TRAINING_STATE, changed_files, read_manifest, write_text
 from ..runtime.tags import UserError
+from ..training_arguments import DistillationArguments, RunArguments
 from .tables import shown
 
 logger = logging.get_logger(__name__)

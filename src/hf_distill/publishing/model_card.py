@@ -10,12 +10,13 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import TemplateError
 from matplotlib.figure import Figure
 
-from ..arguments import DataArguments, RunArguments
+from ..arguments import DataArguments
 from ..data.corpora import Corpora
 from ..evaluation.scores import Results
 from ..files import read_json, recorded, training_state
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types
+from ..training_arguments import RunArguments
 from .plots import Point, f1_against_latency, training_curve
 from .tables import corpora_table, cost_table, on_hub, recipe_table, score_tables, size_table, source, teachers_used
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..arguments import cpu_capabilities
 from ..evaluation.metrics import count
 from ..files import TEMPORARY
 from ..runtime.onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
 from ..students.student import Student
+from ..training_arguments import cpu_capabilities
 
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
 # Types of models that pad or pool by the length of their input: a traced graph holds for the traced length only.

@@ -9,12 +9,13 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import SchedulerType
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from ..arguments import DataArguments, DistillationArguments, ModelArguments, RunArguments
+from ..arguments import DataArguments, ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import mention_counts, word_count
 from ..evaluation.metrics import Difference
 from ..evaluation.scores import Results
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+from ..training_arguments import DistillationArguments, RunArguments
 
 NAMES = {
     "train": "training data",

@@ -16,7 +16,6 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy
 from transformers.utils.hub import PushInProgress
 
-from ..arguments import DistillationArguments
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import Counts, count
 from ..files import record_checkpoint, recorded
@@ -26,6 +25,7 @@ from ..runtime.tags import UserError
 from ..students.projection import ProjectedStudent
 from ..students.save import save_pipeline
 from ..teachers.teacher import Teacher
+from ..training_arguments import DistillationArguments
 from . import losses
 from .batching import DistillationCollator, EpochSampler, gather_words
 

@@ -11,13 +11,14 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging
 
-from ..arguments import DistillationArguments, ModelArguments, RunArguments
+from ..arguments import ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import describe, known_types
 from ..files import lock, remove_leftovers
 from ..publishing.onnx_export import check_onnx_installed
 from ..runtime.tags import UserError
 from ..training.trainer import check_processes
+from ..training_arguments import DistillationArguments, RunArguments
 
 
 def prepare_arguments(arguments: RunArguments) -> RunArguments:

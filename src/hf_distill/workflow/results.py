@@ -8,7 +8,6 @@ from accelerate import PartialState
 from huggingface_hub import CommitInfo
 from transformers import AutoModelForTokenClassification
 
-from ..arguments import DistillationArguments, RunArguments
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
 from ..data.statistics import mention_counts, word_count
@@ -28,6 +27,7 @@ from ..students.student import Student
 from ..teachers.signals import SignalStore, read_signals
 from ..teachers.teacher import Teacher
 from ..training.trainer import DistillationTrainer
+from ..training_arguments import DistillationArguments, RunArguments
 from .preparation import print_main
 
 

@@ -1,8 +1,8 @@
 """One run, from its arguments to a student that is evaluated, saved and published."""
 
-from ..arguments import RunArguments
 from ..data.corpora import load_corpora, write_augmented
 from ..evaluation.scores import Results
+from ..training_arguments import RunArguments
 from .preparation import (
     baseline_arguments,
     check_metric,

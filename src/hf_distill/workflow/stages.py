@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
 
-from ..arguments import DistillationArguments, ModelArguments, RunArguments
+from ..arguments import ModelArguments
 from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import JOB_NAME, describe_job, read_job, reserve_output_dir
@@ -47,6 +47,7 @@ from ..teachers.loading import (
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
 from ..teachers.teacher import Teacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
 from ..training.trainer import DistillationTrainer
+from ..training_arguments import DistillationArguments, RunArguments
 
 logger = logging.get_logger(__name__)
 
