@@ -69,7 +69,7 @@ def test_tokenizers_of_other_families(tmp_path, family):
 
 
 def test_lists_streams_and_copies_give_the_same(folder):
-    find = Tagger.from_pretrained(str(folder), precision="fp32", threads=1)
+    find = Tagger.from_pretrained(str(folder), precision="fp32")
     single = [find(text) for text in texts()]
     copy = pickle.loads(pickle.dumps(find))
     for found in (find(texts()), list(find.stream(iter(texts()))), copy(texts())):

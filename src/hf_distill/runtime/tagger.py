@@ -63,12 +63,13 @@ class Tagger:
     """Finds the mentions of named entities in texts of any length.
 
     The answers are those of the pipeline that the student brings for transformers, from the same code, but ONNX Runtime
-    and `tokenizers` are all that is needed. A tagger may be shared by threads, and pickled.
+    and `tokenizers` are all that is needed. A tagger may be shared by threads, and pickled. (In int8 the numbers of a
+    text depend on those that share its batch, in their third digit: ONNX Runtime scales activations by batch.)
 
     Args:
         folder: a student's folder.
         precision: "int8" or "fp32".
-        threads: number of ONNX Runtime threads; None for all cores.
+        threads: number of ONNX Runtime threads; 0 for all cores. In int8 the answers depend on it, in their last digits.
 
     Example:
         >>> find = Tagger.from_pretrained("student")
@@ -76,7 +77,7 @@ class Tagger:
         >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
     """
 
-    def __init__(self, folder: str | Path, precision: str = "int8", threads: int | None = None):
+    def __init__(self, folder: str | Path, precision: str = "int8", threads: int = 1):
         folder = Path(folder)
         self._made_of = (folder, precision, threads)
         path = folder / _onnx_file(precision)
@@ -93,14 +94,14 @@ class Tagger:
         self.rule = word_rule(config)
         self.tokenizer = FastTokenizer.from_files(folder)
         self.max_length = window_length(self.tokenizer, config)
-        self.network = OnnxModel(path, config, threads or 0)
+        self.network = OnnxModel(path, config, threads)
 
     def __reduce__(self) -> tuple:
         return Tagger, self._made_of
 
     @classmethod
     def from_pretrained(
-        cls, name: str | Path, revision: str | None = None, precision: str = "int8", threads: int | None = None
+        cls, name: str | Path, revision: str | None = None, precision: str = "int8", threads: int = 1
     ) -> "Tagger":
         """Load a student by Hub id or folder.
 
@@ -108,7 +109,7 @@ class Tagger:
             name: Hub id or folder.
             revision: a branch, tag or commit on the Hub.
             precision: "int8", or "fp32", whose answers are those of PyTorch.
-            threads: number of ONNX Runtime threads; None for all cores.
+            threads: number of ONNX Runtime threads; 0 for all cores. In int8 the answers depend on it, in their last digits.
 
         Raises:
             UserError: there is no such student, it has no ONNX file, or one of its files is not what it should be.
