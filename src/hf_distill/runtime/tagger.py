@@ -69,7 +69,7 @@ class Tagger:
     Args:
         folder: a student's folder.
         precision: "int8" or "fp32".
-        threads: number of ONNX Runtime threads; 0 for all cores. In int8 the answers depend on it, in their last digits.
+        threads: number of ONNX Runtime threads, on which in int8 the last digits depend; 0 for all cores.
 
     Example:
         >>> find = Tagger.from_pretrained("student")
@@ -109,7 +109,7 @@ class Tagger:
             name: Hub id or folder.
             revision: a branch, tag or commit on the Hub.
             precision: "int8", or "fp32", whose answers are those of PyTorch.
-            threads: number of ONNX Runtime threads; 0 for all cores. In int8 the answers depend on it, in their last digits.
+            threads: number of ONNX Runtime threads, on which in int8 the last digits depend; 0 for all cores.
 
         Raises:
             UserError: there is no such student, it has no ONNX file, or one of its files is not what it should be.
