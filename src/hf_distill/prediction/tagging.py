@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Text = tuple[str | list[str], dict, list[list[str]]]
 
 
+to_json = json.JSONEncoder(ensure_ascii=False).encode
 TRIED_TEXTS = 256  # at the beginning of the input, to find out the scheme of a head
 
 
@@ -88,10 +89,10 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
         return b"", 0
     tagger, scheme = _load_tagger(setup), detect_scheme(setup.tags)
     found = tagger.tag([text for text, _, _ in texts])
-    lines, skipped = [], 0
+    json_lines, lines, skipped = ending(setup.output) == ".jsonl", [], 0
     for (_, fields, columns), (text, labels, mentions) in zip(texts, found, strict=True):
-        if ending(setup.output) == ".jsonl":
-            lines.append(json.dumps(fields | {"mentions": mentions}, ensure_ascii=False))
+        if json_lines:
+            lines.append(to_json(fields | {"mentions": mentions}))
         elif text["words"]:
             rows = columns or [[]] * len(labels)
             written = convert_tags([tagger.tags[label] for label in labels], scheme)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .tags import spans
-from .words import WORDS_THAT_FIT, split_words, word_rule
+from .tags import OUTSIDE, spans
+from .words import WORDS_THAT_FIT, find_words, split_words, word_rule
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -31,38 +31,44 @@ def running_text_notice(config: PretrainedConfig) -> str:
 
 
 def locate_words(text: str | Sequence[str], rule: str) -> dict:
-    """Return a dictionary of the `text`, its `words` and their `places` (character offsets, end exclusive).
+    """Return a dictionary of the `text`, its `words`, and the `rule` by which it was split, if it was.
 
     Args:
         text: a string, or a list of words, which are joined by spaces.
         rule: what a word of a string is, one of `words.RULES`.
     """
     if isinstance(text, str):
-        places = split_words(text, rule)
-        return {"text": text, "words": [text[start:end] for start, end in places], "places": places}
-    ends = list(accumulate(len(word) + 1 for word in text))
-    places = [(end - 1 - len(word), end - 1) for word, end in zip(text, ends, strict=True)]
-    return {"text": " ".join(text), "words": list(text), "places": places}
+        return {"text": text, "words": find_words(text, rule), "rule": rule}
+    return {"text": " ".join(text), "words": list(text), "rule": None}
 
 
-def make_mentions(placed: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
+def word_places(located: Mapping) -> list[tuple[int, int]]:
+    """Return the character offsets (end exclusive) of the words of `locate_words`."""
+    if located["rule"]:
+        return split_words(located["text"], located["rule"])
+    ends = list(accumulate(len(word) + 1 for word in located["words"]))
+    return [(end - 1 - len(word), end - 1) for word, end in zip(located["words"], ends, strict=True)]
+
+
+def make_mentions(located: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
     """Return the mentions of a text as dictionaries, as `MentionPipeline` and `Tagger` do.
 
     Args:
-        placed: the text's words and offsets, from `locate_words`.
+        located: the text and its words, from `locate_words`.
         logits: [words, labels].
         labels: the label id of each word, decoded from the logits.
         tags: the tag of each label id.
     """
-    found = spans([tags[label] for label in labels])
-    if not found:
+    names = [tags[label] for label in labels]
+    if names.count(OUTSIDE) == len(names):
         return []
+    places = word_places(located)
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = exponentials[np.arange(len(labels)), labels] / exponentials.sum(-1)
     mentions = []
-    for entity, first, last in found:
-        start, end = placed["places"][first][0], placed["places"][last - 1][1]
+    for entity, first, last in spans(names):
+        start, end = places[first][0], places[last - 1][1]
         score = float(probabilities[first:last].mean())
-        word = placed["text"][start:end]
+        word = located["text"][start:end]
         mentions.append({"entity_group": entity, "score": score, "word": word, "start": start, "end": end})
     return mentions

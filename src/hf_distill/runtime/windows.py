@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
@@ -112,12 +113,8 @@ def subwords(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Iterat
         pieces |= {word: each.ids or [empty] for word, each in zip(new, encoded, strict=True)}
         _PIECES[tokenizer] = len(tokenizer), pieces
     for words in sentences:
-        ids: list[int] = []
-        starts: list[int] = []
-        for word in words:
-            starts.append(len(ids))
-            ids += pieces[word]
-        yield ids, starts
+        own = [pieces[word] for word in words]
+        yield list(chain.from_iterable(own)), list(accumulate(map(len, own), initial=0))[:-1]
 
 
 def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> Iterator[list[Window]]:
@@ -135,11 +132,12 @@ def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_l
             low = cut + overlap // 2 if number else 0
             high = cuts[number + 1] + overlap // 2 if number + 1 < len(cuts) else len(ids)
             first, last = bisect_left(starts, low), bisect_left(starts, high)
+            shift = len(before) - cut
             if last > first or not ids:
                 windows.append(
                     Window(
                         input_ids=before + ids[cut : cut + room] + after,
-                        word_positions=[start - cut + len(before) for start in starts[first:last]],
+                        word_positions=[start + shift for start in starts[first:last]],
                         first_word=first,
                     )
                 )

@@ -77,6 +77,11 @@ def split_words(text: str, rule: str) -> list[tuple[int, int]]:
     return [match.span() for match in _PATTERNS[rule].finditer(text)]
 
 
+def find_words(text: str, rule: str) -> list[str]:
+    """Return the words of a text, as `split_words` does their places."""
+    return _PATTERNS[rule].findall(text)
+
+
 def word_rule(config: PretrainedConfig) -> str:
     """Return the rule by which a model splits text.
 
