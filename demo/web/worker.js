@@ -3,6 +3,10 @@
 import { AutoTokenizer, PreTrainedModel, Tensor, env } from "@huggingface/transformers";
 
 const LONGEST_WINDOW = 512;
+// Types of models whose position ids start after that of the padding token (windows.POSITIONS_AFTER_PADDING).
+const POSITIONS_AFTER_PADDING =
+  "roberta xlm-roberta camembert longformer mpnet xlm-roberta-xl data2vec-text roberta-prelayernorm xmod ibert luke " +
+  "lilt layoutlmv3 markuplm esm";
 // What a word is (words.RULES), with what \w and \s are to Python's `re`.
 const MARKS = "\\p{M}\\u00ad\\u200c\\u200d";
 const ALPHANUMERIC = "[\\p{L}\\p{N}]";
@@ -31,11 +35,19 @@ env.fetch = (path, options) => fetch(new URL(path, import.meta.url), options);
 env.backends.onnx.wasm.wasmPaths = { wasm: new URL("ort.wasm", import.meta.url).href };
 env.backends.onnx.wasm.numThreads = 1; // more need headers that a plain file server does not send
 
+// Subwords per window, special tokens included (windows.window_length).
+function windowLength(tokenizer, config) {
+  let positions = (config.bert_config ?? config).max_position_embeddings || LONGEST_WINDOW;
+  if (positions < 0) positions = LONGEST_WINDOW;
+  if (POSITIONS_AFTER_PADDING.split(" ").includes(config.model_type)) positions -= 2;
+  return Math.min(LONGEST_WINDOW, tokenizer.model_max_length || LONGEST_WINDOW, positions);
+}
+
 async function load(folder) {
   const answer = await env.fetch(`${folder}/config.json`);
   if (!answer.ok) throw new Error(`${folder}/config.json is not there`);
   const config = await answer.json();
-  const rule = RULES[config.word_rule ?? "characters"];
+  const rule = RULES[config.word_rule ?? config.word_pattern ?? "characters"];
   if (!rule) throw new Error(`${folder}/config.json: word_rule is none of ${Object.keys(RULES).join(", ")}`);
   const tokenizer = await AutoTokenizer.from_pretrained(folder);
   // "custom" is whatever reads `input_ids` and `attention_mask`: a BiLSTM as well as a BERT.
@@ -54,11 +66,7 @@ async function load(folder) {
     pattern: new RegExp(rule, "gv"),
     before: whole.slice(0, first),
     after: whole.slice(first + inside.length),
-    maxLength: Math.min(
-      LONGEST_WINDOW,
-      tokenizer.model_max_length,
-      (config.bert_config ?? config).max_position_embeddings ?? LONGEST_WINDOW,
-    ),
+    maxLength: windowLength(tokenizer, config),
   };
 }
 
@@ -69,18 +77,19 @@ async function predictWords({ model, tokenizer, before, after, maxLength }, word
   for (const [word] of words) {
     starts.push(ids.length);
     const pieces = tokenizer.encode(word, { add_special_tokens: false });
-    ids.push(...(pieces.length ? pieces : [tokenizer.unk_token_id]));
+    ids.push(...(pieces.length ? pieces : [tokenizer.unk_token_id ?? tokenizer.pad_token_id]));
   }
   const room = maxLength - before.length - after.length;
   const overlap = room >> 2;
   const logits = [];
   for (let cut = 0; logits.length < words.length; cut += room - overlap) {
+    // In the middle of an overlap the right to speak passes to the next window.
+    const high = cut + room < ids.length ? cut + room - overlap + (overlap >> 1) : ids.length;
+    if (starts[logits.length] >= high) continue; // in the midst of a long word
     const input = [...before, ...ids.slice(cut, cut + room), ...after];
     const tensor = (values) => new Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
     const output = await model({ input_ids: tensor(input), attention_mask: tensor(input.map(() => 1)) });
     const labels = output.logits.dims[2];
-    // In the middle of an overlap the right to speak passes to the next window.
-    const high = cut + room < ids.length ? cut + room - overlap + (overlap >> 1) : ids.length;
     while (starts[logits.length] < high) {
       const place = (starts[logits.length] - cut + before.length) * labels;
       logits.push(output.logits.data.slice(place, place + labels));
