@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from hf_distill.runtime.decoding import constrained_decode
-from hf_distill.runtime.mentions import locate_words, make_mentions
+from hf_distill.runtime.mentions import locate_words, make_mentions, word_places
 from hf_distill.runtime.tagger import FastTokenizer
 from hf_distill.runtime.tags import make_tags
 from hf_distill.runtime.windows import make_windows, window_length
@@ -194,7 +194,7 @@ def make_vectors(folder: Path) -> list[dict[str, Any]]:
         mentions = make_mentions(placed, scores, labels, config.tags)
         vector = {
             "text": text,
-            "words": placed["places"],
+            "words": word_places(placed),
             "windows": [vars(window) for window in windows if window.word_positions],
             "logits": logits,
             "tags": [config.tags[label] for label in labels],

@@ -36,7 +36,7 @@ def texts():
 def test_the_answers_are_those_of_the_pipeline(folder, precision):
     find = Tagger.from_pretrained(folder, precision=precision)
     file = {"int8": "model_quantized.onnx", "fp32": "model.onnx"}[precision]
-    other = pipeline("token-classification", model=str(folder), trust_remote_code=True, onnx=file)
+    other = pipeline("token-classification", model=str(folder), trust_remote_code=True, onnx=file, threads=1)
     assert [find(text) for text in texts()] == [other(text) for text in texts()]
     sentences = tiny.sentences(30, seed=5)
     assert find(sentences, is_split_into_words=True) == other(sentences, is_split_into_words=True, batch_size=30)

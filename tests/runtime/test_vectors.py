@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hf_distill import Tagger
-from hf_distill.runtime.mentions import locate_words
+from hf_distill.runtime.mentions import locate_words, word_places
 from hf_distill.runtime.windows import make_windows
 from hf_distill.runtime.words import RULES
 
@@ -53,7 +53,7 @@ def test_the_tagger_gives_the_vectors(find):
     for vector in vectors:
         text = vector["text"]
         placed = locate_words(text, tagger.rule)
-        assert [list(place) for place in placed["places"]] == vector["words"], text
+        assert [list(place) for place in word_places(placed)] == vector["words"], text
         [windows] = make_windows(tagger.tokenizer, [placed["words"]], tagger.max_length)
         assert [vars(window) for window in windows if window.word_positions] == vector["windows"], text
         tagger.network = network(vector, len(tagger.tags))
