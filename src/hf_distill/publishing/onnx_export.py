@@ -37,7 +37,7 @@ def check_onnx_installed() -> None:
     """Raise a UserError if a package that `export_onnx` needs is not installed."""
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"--export onnx needs {' and '.join(missing)}: pip install \"hf_distill[train]\".")
+        raise UserError(f'--export onnx needs {" and ".join(missing)}: pip install "hf_distill[train]".')
 
 
 def check_exportable(model: PreTrainedModel) -> None:
