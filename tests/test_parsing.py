@@ -213,3 +213,8 @@ def test_flags(capsys):
         with pytest.raises(SystemExit):
             main(command)
         assert "predict MODEL --input FILES --output FILE" in capsys.readouterr().out
+
+
+def test_an_option_given_twice_adds_up():
+    parsed = parse_prediction("student --input a.txt b.txt --input c.txt --output out.tsv".split())
+    assert parsed.input == ["a.txt", "b.txt", "c.txt"]

@@ -30,6 +30,8 @@ SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 
 
+# Without an installation there is the script alone.
+PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
@@ -62,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
             options["help"] += " (default: %(default)s)"
         if get_origin(kind) is list:
             [kind] = get_args(kind)
-            options["nargs"] = "+"
+            options |= {"nargs": "+", "action": "extend"}
         if kind is bool:
             options |= {"type": _boolean, "nargs": "?", "const": True}
         else:
@@ -90,9 +92,13 @@ def parse_arguments(argv: Sequence[str]):
     Raises:
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
+    if argv and not argv[0].startswith("-") and argv[0] != QUICKSTART.stem and not Path(argv[0]).is_file():
+        raise UserError(
+            f"{argv[0]}: no such file. The first argument is a YAML file, a command (predict, report), or a flag."
+        )
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
-        parser = _Parser(*own, prog="run_distill.py", usage=USAGE)
+        parser = _Parser(*own, prog=PROGRAM, usage=USAGE)
         parser.epilog = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
         parser.print_help()
         sys.exit()
@@ -104,7 +110,7 @@ def parse_arguments(argv: Sequence[str]):
         error = _Parser.error
 
     groups: Any = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
-    full = Parser(groups, prog="run_distill.py", usage=USAGE, allow_abbrev=False)
+    full = Parser(groups, prog=PROGRAM, usage=USAGE, allow_abbrev=False)
     if "--help-all" in argv:
         full.print_help()
         sys.exit()
@@ -130,7 +136,7 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
     usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
-    parser = _Parser(PredictionArguments, prog="run_distill.py predict", usage=usage)
+    parser = _Parser(PredictionArguments, prog=f"{PROGRAM} predict", usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
@@ -144,7 +150,7 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
     usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
-    parser = _Parser(ReportArguments, prog="run_distill.py report", usage=usage)
+    parser = _Parser(ReportArguments, prog=f"{PROGRAM} report", usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--folders")
@@ -172,8 +178,6 @@ def _read_config(path: str, known: set[str]) -> list[str]:
     import yaml
 
     path = str(QUICKSTART) if path == QUICKSTART.stem else path
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file. The first argument is a YAML file, or a flag.")
     try:
         root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

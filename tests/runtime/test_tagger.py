@@ -5,12 +5,17 @@ import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import tiny
 from transformers import pipeline
 
 from hf_distill import Tagger
+from hf_distill.publishing.onnx_export import write_onnx
 from hf_distill.runtime.tags import UserError
+from hf_distill.students.build import label_config
+from hf_distill.students.save import save_model
+from hf_distill.teachers.loading import load_tokenizer
 
 TEXTS = [
     "p53 binds BRCA1-kinase (p53), in mice.",
@@ -48,11 +53,6 @@ def test_the_answers_are_those_of_the_pipeline(folder, precision):
 @pytest.mark.parametrize("family", ["byte-level", "unigram"])
 def test_tokenizers_of_other_families(tmp_path, family):
     from transformers import AutoTokenizer
-
-    from hf_distill.publishing.onnx_export import write_onnx
-    from hf_distill.students.build import label_config
-    from hf_distill.students.save import save_model
-    from hf_distill.teachers.loading import load_tokenizer
 
     {"byte-level": lambda: tiny.byte_level(False), "unigram": tiny.unigram}[family]().save_pretrained(tmp_path / "own")
     tokenizer = load_tokenizer(str(tmp_path / "own"))
@@ -94,30 +94,91 @@ def damage(name, content):
     return change
 
 
-def drop_names(folder):
-    config = json.loads((folder / "config.json").read_text())
-    del config["tags"]
-    config["id2label"] = {index: f"LABEL_{index}" for index in range(5)}
-    (folder / "config.json").write_text(json.dumps(config))
+def change(name, **fields):
+    def write(folder):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({key: value for key, value in (content | fields).items() if value != ()}))
+
+    return write
+
+
+def cut(folder):
+    path = folder / "onnx" / "model_quantized.onnx"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+LABELS = {"tags": (), "id2label": {str(index): f"LABEL_{index}" for index in range(5)}}
+CONFIG, SETTINGS = "config.json", "tokenizer_config.json"
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("damaged", "message"),
     [
         (damage("onnx/model_quantized.onnx", None), "has no onnx/model_quantized.onnx; distil with --export onnx"),
-        (damage("config.json", None), "has no config.json"),
-        (damage("config.json", "[]"), "config.json: expected an object"),
-        (damage("config.json", "{"), "config.json: not valid JSON"),
+        (cut, "model_quantized.onnx: cannot be loaded, it may be damaged"),
+        (damage(CONFIG, None), "has no config.json"),
+        (damage(CONFIG, "[]"), "config.json: expected an object"),
+        (damage(CONFIG, "{"), "config.json: cannot be read as JSON"),
+        (damage(CONFIG, "[" * 100_000), "config.json: cannot be read as JSON"),
+        (change(CONFIG, **LABELS), "the labels have no names"),
+        (change(CONFIG, id2label=["O"]), "config.json: id2label names no labels"),
+        (change(CONFIG, tags=5), "config.json: not that of a student"),
+        (change(CONFIG, tags=[1, "O"]), "config.json: these are no tags"),
+        (change(CONFIG, tags=["O", "B-G", "I-G"]), "has 5 outputs, but config.json 3 tags"),
+        (change(CONFIG, max_position_embeddings="512"), "config.json: not that of a student"),
+        (change(CONFIG, vocab_size=9), "its tokenizer has .* subwords, its network 9"),
         (damage("tokenizer.json", "{}"), "tokenizer.json: cannot be read"),
-        (damage("tokenizer_config.json", "{}"), "names no pad_token of the vocabulary"),
-        (drop_names, "the labels have no names"),
+        (damage(SETTINGS, "{}"), "names no pad_token of the vocabulary"),
+        (change(SETTINGS, pad_token=5), "names no pad_token of the vocabulary"),
+        (change(SETTINGS, unk_token="[NOPE]"), "names no unk_token of the vocabulary"),
+        (change(SETTINGS, model_max_length="512"), "model_max_length is '512', no whole number"),
+        (change(SETTINGS, model_max_length=-1), "has no room beside 2 special tokens"),
+        (change(SETTINGS, model_max_length=2), "has no room beside 2 special tokens"),
     ],
 )
-def test_faults_of_a_student(tmp_path, folder, change, message):
+def test_faults_of_a_student(tmp_path, folder, damaged, message):
     shutil.copytree(folder, tmp_path / "copy")
-    change(tmp_path / "copy")
+    damaged(tmp_path / "copy")
     with pytest.raises(UserError, match=message):
         Tagger.from_pretrained(tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "text", [None, 3, b"p53", {"text": "p53"}, {"p53"}, [None], [3], [b"p53"], "p53 \ud800", [["p53"]]]
+)
+def test_what_is_no_text(folder, text):
+    with pytest.raises(UserError, match="^Expected a text or a list|^Text 1: "):
+        Tagger(folder)(text)
+
+
+@pytest.mark.parametrize("words", ["p53", 3, [None], ["p53", 3], ["p53", "\ud800"], [["p53"], "BRCA1"], [["p53"], [3]]])
+def test_what_are_no_words(folder, words):
+    with pytest.raises(UserError, match="^Expected a text or a list|^Text [12]: "):
+        Tagger(folder)(words, is_split_into_words=True)
+
+
+def test_texts_and_words_of_any_kind(folder):
+    find, words = Tagger(folder, "fp32"), tiny.sentences(3, seed=2)
+    texts = [" ".join(sentence) for sentence in words]
+    assert find(tuple(texts)) == find(text for text in texts) == find(np.array(texts)) == find(texts)
+    expected = find(words, is_split_into_words=True)
+    assert find(map(tuple, words), is_split_into_words=True) == expected
+    assert find([np.array(sentence) for sentence in words], is_split_into_words=True) == expected
+    assert find(np.array(words[0]), is_split_into_words=True) == find(words[0], is_split_into_words=True)
+    with pytest.raises(UserError, match="Expected texts, not one"):
+        list(find.stream(texts[0]))
+
+
+def test_a_tokenizer_without_special_tokens(tmp_path):
+    """A blank text has no subwords at all."""
+    tokenizer = tiny.wordpiece()
+    tokenizer.backend_tokenizer.post_processor = None
+    model, _ = tiny.random_student("bilstm", tiny.TAGS)
+    save_model(model, tokenizer, tmp_path)
+    write_onnx(model.eval(), tmp_path / "onnx")
+    find = Tagger(tmp_path, "fp32")
+    assert find("") == find(" \n") == [] and find(["", " "]) == [[], []]
+    assert find(["", TEXTS[0]]) == [[], find(TEXTS[0])] and find(TEXTS[0])
 
 
 def test_what_is_not_there(folder):
@@ -125,5 +186,15 @@ def test_what_is_not_there(folder):
         Tagger.from_pretrained("no-one/nothing")
     with pytest.raises(UserError, match="found neither as a folder nor on the Hugging Face Hub"):
         Tagger.from_pretrained("no such//name")
+    with pytest.raises(UserError, match="found neither as a folder nor on the Hugging Face Hub"):
+        Tagger.from_pretrained("x" * 300)
+    with pytest.raises(UserError, match="no such folder"):
+        Tagger(folder / "nothing")
+    for name in (None, 3, ""):
+        with pytest.raises(UserError, match="Expected a Hub id or a folder"):
+            Tagger.from_pretrained(name)
+    for threads in (-1, "2", 1.5, None):
+        with pytest.raises(UserError, match="threads is a number, 0 for all cores"):
+            Tagger(folder, threads=threads)
     with pytest.raises(UserError, match="precision is one of int8, fp32, not 'fp16'"):
         Tagger.from_pretrained(folder, precision="fp16")

@@ -38,13 +38,20 @@ def network(vector, labels):
     return forward
 
 
+class OnnxModel:
+    """In place of an ONNX file."""
+
+    def __init__(self, path, config, threads):
+        self.num_labels = len(config.tags)
+
+
 @pytest.fixture(params=RULES)
 def find(request, tmp_path, monkeypatch):
     """The tagger of the student in a folder of vectors, and the vectors."""
     shutil.copytree(FOLDER / request.param, tmp_path / "student")
     (tmp_path / "student" / "onnx").mkdir()
     (tmp_path / "student" / "onnx" / "model.onnx").touch()
-    monkeypatch.setattr("hf_distill.runtime.tagger.OnnxModel", lambda path, config, threads: None)
+    monkeypatch.setattr("hf_distill.runtime.tagger.OnnxModel", OnnxModel)
     return Tagger(tmp_path / "student", precision="fp32"), read(request.param)
 
 

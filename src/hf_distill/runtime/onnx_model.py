@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .tags import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -31,6 +33,7 @@ class OnnxModel:
 
         Raises:
             ImportError: onnxruntime is not installed.
+            UserError: the file cannot be loaded.
         """
         try:  # transformers requires every import of remote code outside a try block to be installed
             import onnxruntime
@@ -40,7 +43,11 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self.config = config
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's have no common class
+            raise UserError(f"{path}: cannot be loaded, it may be damaged: {str(error).splitlines()[0]}") from None
+        self.num_labels = self.session.get_outputs()[0].shape[-1]
 
     def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
         """Return logits [batch, subwords, labels] for `input_ids` and `attention_mask` [batch, subwords] (int64)."""

@@ -2,20 +2,22 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import tokenizers
 
 from .decoding import constrained_decode
 from .mentions import locate_words, make_mentions
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from .schemes import model_tags
-from .tags import UserError
-from .windows import LONGEST_WINDOW, predict_windows, window_length
+from .tags import OUTSIDE, UserError
+from .windows import LONGEST_WINDOW, make_windows, predict_windows, window_length
 from .words import word_rule
 
 ONNX_FILES = {"int8": QUANTIZED_NAME, "fp32": MODEL_NAME}
@@ -51,12 +53,18 @@ class FastTokenizer:
 
         def token_id(name: str) -> int | None:
             token = settings.get(name)
-            return backend.token_to_id(token["content"] if isinstance(token, dict) else token) if token else None
+            token = token.get("content") if isinstance(token, dict) else token
+            found = backend.token_to_id(token) if isinstance(token, str) else None
+            if found is None and (name == "pad_token" or token is not None):
+                raise UserError(f"{folder / 'tokenizer_config.json'}: names no {name} of the vocabulary.")
+            return found
 
-        pad = token_id("pad_token")
-        if pad is None:
-            raise UserError(f"{folder / 'tokenizer_config.json'}: names no pad_token of the vocabulary.")
-        return cls(backend, pad, token_id("unk_token"), settings.get("model_max_length") or LONGEST_WINDOW)
+        length = settings.get("model_max_length") or LONGEST_WINDOW
+        if not isinstance(length, int):
+            raise UserError(f"{folder / 'tokenizer_config.json'}: model_max_length is {length!r}, no whole number.")
+        pad, unknown = token_id("pad_token"), token_id("unk_token")
+        assert pad is not None
+        return cls(backend, pad, unknown, length)
 
 
 class Tagger:
@@ -78,23 +86,29 @@ class Tagger:
     """
 
     def __init__(self, folder: str | Path, precision: str = "int8", threads: int = 1):
-        folder = Path(folder)
+        folder = Path(folder).absolute()
         self._made_of = (folder, precision, threads)
         path = folder / _onnx_file(precision)
+        if not isinstance(threads, int) or threads < 0:
+            raise UserError(f"threads is a number, 0 for all cores, not {threads!r}.")
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder.")
         if not path.is_file():
             raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
-        fields = read_object(folder / "config.json")
-        names = {int(index): name for index, name in (fields.get("id2label") or {}).items()}
-        fields |= {"_name_or_path": str(folder), "id2label": names, "num_labels": len(names)}
-        config: Any = SimpleNamespace(**fields)
-        tags = model_tags(config)
-        if tags is None:
-            raise UserError(f"{folder / 'config.json'}: the labels have no names (`id2label`).")
-        self.config, self.tags = config, tags
-        self.rule = word_rule(config)
+        self.config = _read_config(folder)
         self.tokenizer = FastTokenizer.from_files(folder)
-        self.max_length = window_length(self.tokenizer, config)
-        self.network = OnnxModel(path, config, threads)
+        try:
+            self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
+            self.max_length = window_length(self.tokenizer, self.config)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{folder / 'config.json'}: not that of a student: {error!r}.") from None
+        list(make_windows(self.tokenizer, [["a"]], self.max_length))  # there is room for a word
+        self.network = OnnxModel(path, self.config, threads)
+        rows = getattr(self.config, "vocab_size", None)
+        if self.network.num_labels != len(self.tags):
+            raise UserError(f"{path}: has {self.network.num_labels} outputs, but config.json {len(self.tags)} tags.")
+        if isinstance(rows, int) and rows < len(self.tokenizer):
+            raise UserError(f"{folder}: its tokenizer has {len(self.tokenizer):,} subwords, its network {rows:,}.")
 
     def __reduce__(self) -> tuple:
         return Tagger, self._made_of
@@ -127,20 +141,35 @@ class Tagger:
             A list of mentions (of each text): `entity_group`, `score` (the mean probability of its words' tags), `word`
             (the text of the mention), `start` and `end` (character offsets, `end` exclusive).
         """
-        single = isinstance(texts, str) or (is_split_into_words and bool(texts) and isinstance(texts[0], str))
-        found = [mentions for *_, mentions in self.tag([texts] if single else texts)]
+        if isinstance(texts, dict | set | bytes) or not isinstance(texts, Iterable):
+            raise UserError(f"Expected a text or a list of texts, not {texts!r:.80}.")
+        batch = [texts] if isinstance(texts, str) else list(texts)
+        single = isinstance(texts, str) or (is_split_into_words and bool(batch) and isinstance(batch[0], str))
+        if single and not isinstance(texts, str):
+            batch = [batch]
+        for number, text in enumerate(batch, 1):
+            if isinstance(text, str) == is_split_into_words:
+                expected = "a list of words" if is_split_into_words else "a string (is_split_into_words=True: of words)"
+                raise UserError(f"Text {number}: expected {expected}, not {text!r:.80}.")
+        found = [mentions for *_, mentions in self.tag(batch)]
         return found[0] if single else found
 
     def stream(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> Iterator[list[dict[str, Any]]]:
         """Yield the mentions of each of any number of texts, or lists of words, in their order."""
+        if isinstance(texts, str):
+            raise UserError(f"Expected texts, not one: {texts!r:.80}.")
         remaining = iter(texts)
         while batch := list(islice(remaining, STREAM_TEXTS)):
             for *_, mentions in self.tag(batch):
                 yield mentions
 
     def tag(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> Iterator[tuple[dict, list[int], list[dict]]]:
-        """Yield for each text, or list of words, its words (`locate_words`), their label ids and its mentions."""
-        located = [locate_words(text, self.rule) for text in texts]
+        """Yield for each text, or list of words, its words (`locate_words`), their label ids and its mentions.
+
+        Raises:
+            UserError: one of them is neither.
+        """
+        located = [locate_words(_checked(text, number), self.rule) for number, text in enumerate(texts, 1)]
         words = [text["words"] for text in located]
         logits = predict_windows(self.network, self.tokenizer, words, self.max_length, len(self.tags))
         decoded = constrained_decode(logits, self.tags)
@@ -148,8 +177,49 @@ class Tagger:
             yield text, labels, make_mentions(text, scores, labels, self.tags)
 
 
+def _checked(text, number: int) -> str | list[str]:
+    """Return a text, or a list of words, if it is one."""
+    parts = [text] if isinstance(text, str) else text
+    if not isinstance(parts, list | tuple | np.ndarray) or not all(isinstance(part, str) for part in parts):
+        raise UserError(f"Text {number}: expected a string or a list of words, not {text!r:.80}.")
+    try:
+        "".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"Text {number}: half of a character (an unpaired surrogate): {error}.") from None
+    return text if isinstance(text, str) else list(parts)
+
+
+def _read_config(folder: Path) -> Any:
+    """Return the configuration of a student, with the attributes that one of transformers has.
+
+    Raises:
+        UserError: it is none.
+    """
+    fields = read_object(folder / "config.json")
+    try:
+        names = {int(index): name for index, name in (fields.get("id2label") or {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"{folder / 'config.json'}: id2label names no labels.") from None
+    fields = {"model_type": None} | fields
+    return SimpleNamespace(**fields | {"_name_or_path": str(folder), "id2label": names, "num_labels": len(names)})
+
+
+def _read_tags(config: Any) -> list[str]:
+    """Return the tag of each label.
+
+    Raises:
+        UserError: there are none, or they are no tags.
+    """
+    tags = model_tags(config)
+    if tags is None:
+        raise UserError(f"{config._name_or_path}/config.json: the labels have no names (`id2label`).")
+    if not all(isinstance(tag, str) for tag in tags) or OUTSIDE not in tags:
+        raise UserError(f"{config._name_or_path}/config.json: these are no tags, or O is missing: {tags!r:.80}.")
+    return tags
+
+
 def _onnx_file(precision: str) -> str:
-    if precision not in ONNX_FILES:
+    if precision not in list(ONNX_FILES):
         raise UserError(f"precision is one of {', '.join(ONNX_FILES)}, not {precision!r}.")
     return f"onnx/{ONNX_FILES[precision]}"
 
@@ -165,8 +235,11 @@ def find_student(name: str | Path, more: Iterable[str] = (), revision: str | Non
     Raises:
         UserError: there is neither such a folder nor such a repository.
     """
-    if Path(name).is_dir():
-        return Path(name)
+    if not isinstance(name, str | Path) or not str(name):
+        raise UserError(f"Expected a Hub id or a folder, not {name!r}.")
+    with suppress(OSError):  # too long a name, say
+        if Path(name).is_dir():
+            return Path(name)
     from huggingface_hub import snapshot_download  # this takes longer to import than all else together
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -189,8 +262,8 @@ def read_object(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path.parent}: has no {path.name}.") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an object.")
     return content

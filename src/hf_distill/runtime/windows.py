@@ -18,6 +18,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .tags import UserError
+
 if TYPE_CHECKING:
     import tokenizers
     from transformers import PretrainedConfig
@@ -68,10 +70,10 @@ class Window:
 
 def window_length(tokenizer: Tokenizer, config: PretrainedConfig, max_seq_length: int | None = None) -> int:
     """Return the subwords per window, special tokens included: `max_seq_length`, limited by tokenizer and model."""
-    positions = getattr(config, "max_position_embeddings", None) or LONGEST_WINDOW
+    positions = getattr(config, "max_position_embeddings", None)
     if getattr(config, "bert_config", None):
-        positions = config.bert_config["max_position_embeddings"]
-    if positions < 0:  # XLNet has no limit
+        positions = config.bert_config.get("max_position_embeddings")
+    if not positions or positions < 0:  # XLNet has no limit
         positions = LONGEST_WINDOW
     if config.model_type in POSITIONS_AFTER_PADDING:
         positions -= 2
@@ -118,9 +120,15 @@ def subwords(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Iterat
 
 
 def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> Iterator[list[Window]]:
-    """Yield the windows of each sentence (a list of words), of at most `max_length` subwords with special tokens."""
+    """Yield the windows of each sentence (a list of words), of at most `max_length` subwords with special tokens.
+
+    Raises:
+        UserError: there is no room for a subword.
+    """
     before, after = special_tokens(tokenizer)
     room = max_length - len(before) - len(after)
+    if room < 1:
+        raise UserError(f"A window of {max_length} subwords has no room beside {len(before + after)} special tokens.")
     overlap = room // 4
     for ids, starts in subwords(tokenizer, sentences):
         cuts = [0]
@@ -164,7 +172,7 @@ def predict_windows(
         num_labels: number of labels of the model.
     """
     split = make_windows(tokenizer, sentences, max_length)
-    windows = [(number, window) for number, parts in enumerate(split) for window in parts]
+    windows = [(number, window) for number, parts in enumerate(split) for window in parts if window.word_positions]
     logits = [np.empty((len(words), num_labels), dtype=np.float32) for words in sentences]
     order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
     while order:
