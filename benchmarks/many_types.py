@@ -26,10 +26,10 @@ from itertools import chain
 from pathlib import Path
 
 import torch
-from common import load, print_json, train_tokenizer
+from common import WARM_UP, Clock, load, print_json, train_tokenizer
 from datasets import Dataset, disable_progress_bars
 from tqdm.auto import tqdm
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast, TrainerCallback
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from hf_distill import (
@@ -49,17 +49,8 @@ from hf_distill.runtime.tags import make_tags, spans
 from hf_distill.students.build import label_config
 from hf_distill.teachers.labels import match_labels
 
-TYPES, BATCH, WARM_UP, STEPS = (1, 18, 66), 32, 3, 30
+TYPES, BATCH, STEPS = (1, 18, 66), 32, 30
 STUDENT = ModelArguments(embedding_size=128, hidden_size=96, n_layers=1, dropout=0.2, embedding_dropout=0.1)
-
-
-class Clock(TrainerCallback):
-    """Measures the seconds from the end of the warm-up to the end of training."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == WARM_UP:
-            self.start = time.perf_counter()
-        self.seconds = time.perf_counter() - getattr(self, "start", 0.0)
 
 
 class Bench:

@@ -29,13 +29,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from common import TAGS, bert, bilstm, load, print_json, train_tokenizer
+from common import TAGS, WARM_UP, Clock, bert, bilstm, load, print_json, train_tokenizer
 from datasets import disable_progress_bars
 from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import TrainerCallback
 from transformers.utils import logging
 
 from hf_distill import (
@@ -56,16 +55,6 @@ BATCH, EPOCHS, PADDED_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
 # Measured steps per round, on a CPU and on a GPU.
 STEPS = {"ours": (40, 300), "plain": (40, 300), "bare": (40, 300), "reference": (2, 40), "TextBrewer": (4, 40)}
 BF16 = ("reference", "TextBrewer")  # also measured in bf16
-WARM_UP = 3  # steps before the measured ones; a single one for the slow contenders
-
-
-class Clock(TrainerCallback):
-    """Measures the seconds from the end of the warm-up to the end of training."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == WARM_UP:
-            self.start = time.perf_counter()
-        self.seconds = time.perf_counter() - getattr(self, "start", 0.0)
 
 
 class Bench:
