@@ -218,3 +218,6 @@ def test_flags(capsys):
 def test_an_option_given_twice_adds_up():
     parsed = parse_prediction("student --input a.txt b.txt --input c.txt --output out.tsv".split())
     assert parsed.input == ["a.txt", "b.txt", "c.txt"]
+    # A run's file gives values that the command line overrides, so that there they cannot.
+    with pytest.raises(UserError, match="--path_to_unlabeled is given twice"):
+        parse_arguments([*DATA, "--path_to_unlabeled", "a.txt", "--path_to_unlabeled=b.txt"])

@@ -28,8 +28,6 @@ SCRIPT_FLAGS = {
 }
 SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
-
-
 # Without an installation there is the script alone.
 PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
 USAGE = (
@@ -115,6 +113,11 @@ def parse_arguments(argv: Sequence[str]):
         full.print_help()
         sys.exit()
     known = _option_names(full)
+    typed = [argument.partition("=")[0] for argument in argv if argument.startswith("--")]
+    for flag in typed:
+        action = full._option_string_actions.get(flag)
+        if action and action.nargs == "+" and typed.count(flag) > 1:
+            raise UserError(f"{flag} is given twice: put all its values after one.")
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
