@@ -255,7 +255,7 @@ FAMILIES = {
 }
 
 SMALL = "--vocabulary_size 400 --embedding_size 12 --hidden_size 8 --transfer_sentences 24"
-RECIPE_OF_LAYERS = f"{ROOT}/configs/recipe_transformer.yaml --transfer_sentences 24 --student_layers 0 3"
+RECIPE_OF_LAYERS = f"{ROOT}/configs/recipe_transformer.yaml --transfer_sentences 24 --student_layers 0 3 --export none"
 AUTO = "--model_name auto --teacher_model_name_or_path model --student_model_name_or_path student --logit_loss ce"
 AUTO += " --add_prefix_space 1"  # which way a model without trained weights is better is chance
 # What is done with a model of the family, and the arguments for it.

@@ -124,3 +124,8 @@ def test_bf16_is_taken_where_it_is_quick(monkeypatch, amx):
 def test_pairs_of_entity_types(pairs):
     with pytest.raises(ValueError, match="--rename_types"):
         DataArguments("train.tsv", "val.tsv", rename_types=pairs)
+
+
+def test_an_export_can_be_called_off():
+    """A recipe's file asks for one, and the command line has the last word."""
+    assert DistillationArguments("out", export="none").export is None

@@ -362,8 +362,8 @@ class DistillationOptions:
     export: str | None = option(
         None,
         "onnx: also export the student to onnx/model.onnx and onnx/model_quantized.onnx (int8), checked against "
-        "PyTorch on the development data.",
-        choices=["onnx"],
+        "PyTorch on the development data; none: do not, whatever a YAML file says.",
+        choices=["onnx", "none"],
     )
     comment: str = option("", "Appended to the default name of the output directory.")
 

@@ -77,6 +77,8 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
                 )
                 self.save_steps = rounded
         self.label_names = ["labels"]
+        if self.export == "none":
+            self.export = None
         if self.bf16 is None:
             self.bf16 = not self.fp16 and _faster_in_bf16(self.use_cpu)
         if not torch.accelerator.is_available():

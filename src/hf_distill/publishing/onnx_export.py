@@ -139,7 +139,7 @@ def _trace(model: PreTrainedModel, path: str) -> None:
     if kind in FIXED_LENGTH:
         raise UserError(
             f"--export onnx: the ONNX file of a student of type {kind} holds for sentences of one length only. Use "
-            "another student, or leave out --export onnx."
+            "another student, or --export none."
         )
     # The traced graph holds for any batch size and length. Packed sequences need lengths in descending order.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
@@ -160,7 +160,7 @@ def _trace(model: PreTrainedModel, path: str) -> None:
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise UserError(
             f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
-            "student, or leave out --export onnx."
+            "student, or --export none."
         ) from None
 
 
