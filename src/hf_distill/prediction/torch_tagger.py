@@ -49,11 +49,11 @@ class TorchTagger:
         cls,
         name: str,
         tags: Sequence[str],
-        begins_inside: bool | None,
-        onnx: str | None,
-        device: str,
-        trust_remote_code: bool,
-        add_prefix_space: bool,
+        begins_inside: bool | None = None,
+        onnx: str | None = None,
+        device: str = "cpu",
+        trust_remote_code: bool = False,
+        add_prefix_space: bool = True,
     ) -> "TorchTagger":
         """Load a model and its tokenizer.
 
