@@ -95,3 +95,10 @@ def test_wings_hold_no_code_of_their_own():
 def test_imports_are_found():
     assert {"hf_distill.training.losses", "hf_distill.runtime.tags", "torch"} <= imports("hf_distill.training.trainer")
     assert "hf_distill.runtime.configuration_bilstm" in imports("hf_distill.runtime.modeling_bilstm")
+
+
+@pytest.mark.parametrize("name", ["pipeline", "modeling_bilstm", "configuration_bilstm"])
+def test_what_travels_is_imported_by_the_file_that_takes_it_along(name):
+    """transformers 5.0 leaves behind what only the others import."""
+    direct = own(f"hf_distill.runtime.{name}")
+    assert {further for each in direct for further in own(each)} <= direct

@@ -18,6 +18,7 @@ from .decoding import constrained_decode
 from .mentions import locate_words, make_mentions, running_text_notice
 from .onnx_model import OnnxModel
 from .schemes import model_tags
+from .tags import UserError  # transformers 5.0 brings along only what this file imports itself
 from .windows import predict_windows, window_length
 from .words import word_rule
 
@@ -92,7 +93,7 @@ class MentionPipeline(Pipeline):
 
     def _sanitize_parameters(self, aggregation_strategy: str = "first"):
         if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
-            raise ValueError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
+            raise UserError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
         return {}, {}, {}
 
     def preprocess(self, inputs: str | Sequence[str]) -> dict:
