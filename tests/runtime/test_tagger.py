@@ -107,7 +107,6 @@ def cut(folder):
     path.write_bytes(path.read_bytes()[:5000])
 
 
-LABELS = {"tags": (), "id2label": {str(index): f"LABEL_{index}" for index in range(5)}}
 CONFIG, SETTINGS = "config.json", "tokenizer_config.json"
 
 
@@ -120,9 +119,8 @@ CONFIG, SETTINGS = "config.json", "tokenizer_config.json"
         (damage(CONFIG, "[]"), "config.json: expected an object"),
         (damage(CONFIG, "{"), "config.json: cannot be read as JSON"),
         (damage(CONFIG, "[" * 100_000), "config.json: cannot be read as JSON"),
-        (change(CONFIG, **LABELS), "the labels have no names"),
-        (change(CONFIG, id2label=["O"]), "config.json: id2label names no labels"),
-        (change(CONFIG, tags=5), "config.json: not that of a student"),
+        (change(CONFIG, tags=()), "config.json: names no tags, so that this is no student of hf_distill"),
+        (change(CONFIG, tags=5), "config.json: these are no tags"),
         (change(CONFIG, tags=[1, "O"]), "config.json: these are no tags"),
         (change(CONFIG, tags=["O", "B-G", "I-G"]), "has 5 outputs, but config.json 3 tags"),
         (change(CONFIG, max_position_embeddings="512"), "config.json: not that of a student"),

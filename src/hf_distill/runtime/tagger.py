@@ -15,7 +15,6 @@ import tokenizers
 from .decoding import constrained_decode
 from .mentions import locate_words, make_mentions
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
-from .schemes import model_tags
 from .tags import OUTSIDE, UserError
 from .windows import LONGEST_WINDOW, make_windows, predict_windows, window_length
 from .words import word_rule
@@ -95,7 +94,9 @@ class Tagger:
             raise UserError(f"{folder}: no such folder.")
         if not path.is_file():
             raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
-        self.config = _read_config(folder)
+        fields = {"model_type": None} | read_object(folder / "config.json") | {"_name_or_path": str(folder)}
+        config: Any = SimpleNamespace(**fields)
+        self.config = config
         self.tokenizer = FastTokenizer.from_files(folder)
         try:
             self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
@@ -189,31 +190,20 @@ def _checked(text, number: int) -> str | list[str]:
     return text if isinstance(text, str) else list(parts)
 
 
-def _read_config(folder: Path) -> Any:
-    """Return the configuration of a student, with the attributes that one of transformers has.
-
-    Raises:
-        UserError: it is none.
-    """
-    fields = read_object(folder / "config.json")
-    try:
-        names = {int(index): name for index, name in (fields.get("id2label") or {}).items()}
-    except (AttributeError, TypeError, ValueError):
-        raise UserError(f"{folder / 'config.json'}: id2label names no labels.") from None
-    fields = {"model_type": None} | fields
-    return SimpleNamespace(**fields | {"_name_or_path": str(folder), "id2label": names, "num_labels": len(names)})
-
-
 def _read_tags(config: Any) -> list[str]:
     """Return the tag of each label.
 
     Raises:
-        UserError: there are none, or they are no tags.
+        UserError: the model is no student, or these are no tags. (What a head of others means by its labels is not for
+            this class to guess: its I- may begin a mention.)
     """
-    tags = model_tags(config)
-    if tags is None:
-        raise UserError(f"{config._name_or_path}/config.json: the labels have no names (`id2label`).")
-    if not all(isinstance(tag, str) for tag in tags) or OUTSIDE not in tags:
+    tags = getattr(config, "tags", None)
+    if not tags:
+        raise UserError(
+            f"{config._name_or_path}/config.json: names no tags, so that this is no student of hf_distill; "
+            "`hf-distill predict` takes other token classifiers, too."
+        )
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags) or OUTSIDE not in tags:
         raise UserError(f"{config._name_or_path}/config.json: these are no tags, or O is missing: {tags!r:.80}.")
     return tags
 
