@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
     DataArguments,
@@ -19,6 +19,9 @@ from .arguments import (
     ReportArguments,
 )
 from .runtime.tags import UserError
+
+if TYPE_CHECKING:
+    from .training_arguments import RunArguments
 
 # Flags and values of the *BioBERT Distillation* script that transformers names differently.
 SCRIPT_FLAGS = {
@@ -81,11 +84,8 @@ def _boolean(value: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected 1 or 0, got {value!r}") from None
 
 
-def parse_arguments(argv: Sequence[str]):
+def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     """Parse `[CONFIG.yaml] [--flag value ...]`; flags override the file's values.
-
-    Returns:
-        `RunArguments`.
 
     Raises:
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
