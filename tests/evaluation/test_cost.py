@@ -1,4 +1,4 @@
-from hf_distill.evaluation.cost import benchmark_table
+from hf_distill.evaluation.cost import benchmark_table, exported_table
 
 
 def figures(size, milliseconds):
@@ -34,3 +34,11 @@ def test_the_table_says_how_many_times_better_the_student_is():
         assert row in rows
     alone = benchmark_table({name: value for name, value in report.items() if name != "teacher"})
     assert "gain" not in alone and " x" not in alone
+
+
+def test_a_line_says_where_int8_is_not_the_quickest():
+    report = {"int8": {"one_text": 1200.0, "many_texts": 1500.0}, "fp32": {"one_text": 900.0, "many_texts": 1600.0}}
+    *_, int8, fp32, line = exported_table(report).splitlines()
+    assert int8.split() == ["int8", "1,200", "1,500"] and fp32.split() == ["fp32", "900", "1,600"]
+    assert "not the quickest for many texts:" in line
+    assert exported_table({"int8": report["fp32"], "fp32": report["fp32"]}).splitlines()[-1] == fp32

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from time import sleep
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from transformers import pipeline
 
 from hf_distill import Tagger
 from hf_distill.publishing.onnx_export import write_onnx
+from hf_distill.runtime.onnx_model import OnnxModel
+from hf_distill.runtime.tagger import ONNX_FILES
 from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
@@ -78,6 +81,24 @@ def test_lists_streams_and_copies_give_the_same(folder):
     assert find([]) == [] and find("") == [] and list(find.stream([])) == []
     words = [text.split() for text in texts()]
     assert list(find.stream(words)) == find(words, is_split_into_words=True)
+
+
+@pytest.mark.parametrize("slow", ["int8", "fp32"])
+def test_auto_takes_the_quicker_file(folder, monkeypatch, slow):
+    class Delayed(OnnxModel):
+        def __init__(self, path, *args):
+            super().__init__(path, *args)
+            self.delay = 0.02 if path.name == ONNX_FILES[slow] else 0.0
+
+        def __call__(self, *inputs):
+            sleep(self.delay)
+            return super().__call__(*inputs)
+
+    monkeypatch.setattr("hf_distill.runtime.tagger.OnnxModel", Delayed)
+    find = Tagger.from_pretrained(folder, precision="auto")
+    other = Tagger(folder, precision=(set(ONNX_FILES) - {slow}).pop())
+    assert find.precision == other.precision == pickle.loads(pickle.dumps(find)).precision
+    assert [find(text) for text in texts()] == [other(text) for text in texts()]
 
 
 def test_threads_share_a_tagger(folder):
@@ -194,5 +215,5 @@ def test_what_is_not_there(folder):
     for threads in (-1, "2", 1.5, None):
         with pytest.raises(UserError, match="threads is a number, 0 for all cores"):
             Tagger(folder, threads=threads)
-    with pytest.raises(UserError, match="precision is one of int8, fp32, not 'fp16'"):
+    with pytest.raises(UserError, match="precision is one of int8, fp32 and auto, not 'fp16'"):
         Tagger.from_pretrained(folder, precision="fp16")

@@ -289,7 +289,7 @@ def test_an_iob2_teacher_asked_at_every_step(here, capsys):
 
 def test_time_is_measured_side_by_side(here, capsys):
     command = [*BILSTM, *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
-    assert main([*command, "--measure_time", "1"]) == 0
+    assert main([*command, "--measure_time", "1", "--export", "onnx"]) == 0
     assert "F1 and what it costs" in Path("out/report.html").read_text()
     report = json.loads(Path("out/benchmark.json").read_text())
     assert report["device"] == "cpu" and report["dtype"] == "float32" and report["threads"] >= 1
@@ -305,6 +305,8 @@ def test_time_is_measured_side_by_side(here, capsys):
         assert figures["batch_32"]["words_per_second"] > 0 and figures["padded_202"]["mean_ms"] > 0
     printed = capsys.readouterr().out
     assert f"{report['threads']} thread(s)" in printed and "peak memory" in printed and "gain" in printed
+    assert all(words > 0 for precision in ("int8", "fp32") for words in report["exported"][precision].values())
+    assert "one text at a time" in printed
 
 
 @pytest.mark.isa

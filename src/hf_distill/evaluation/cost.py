@@ -19,6 +19,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from ..data.encoding import pad
 from ..files import MANIFEST_NAME, format_table
+from ..runtime.tagger import ONNX_FILES, Tagger
 from ..runtime.windows import make_windows
 from ..students.save import save_model
 from ..students.student import Student
@@ -27,6 +28,7 @@ from ..teachers.teacher import Teacher
 BATCH_SIZES = {1: 200, 32: 512}  # batch size: number of measured sentences
 PADDED_LENGTH, PADDED_REPEATS = 202, 50  # as the *BioBERT Distillation* script pads
 NO_GAIN = ("of which libraries", "standard deviation")  # rows of the table without a gain
+EXPORTED_SENTENCES = 512
 BLOCK = 10  # consecutive batches of one model before the next model runs
 
 Subject = Student | Teacher
@@ -108,9 +110,53 @@ def measure(
     return report
 
 
+def measure_exported(folder: str | Path, sentences: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """Measure what a `Tagger` tags in a second, from words to mentions, with one thread.
+
+    The two precisions alternate, and the quickest of three rounds counts.
+
+    Args:
+        folder: an exported student's folder.
+        sentences: lists of words, of which an evenly spaced sample is used.
+
+    Returns:
+        By precision, words per second `one_text` at a time and for `many_texts`.
+    """
+    taggers = {precision: Tagger(folder, precision) for precision in ONNX_FILES}
+    sample = _even_sample(sentences, EXPORTED_SENTENCES)
+    report: dict[str, dict[str, float]] = {precision: {} for precision in taggers}
+    ways = {"one_text": [[sentence] for sentence in sample[::4]], "many_texts": [sample]}
+    with tqdm(total=3 * len(ways), desc="Measuring the exported student", unit=" rounds") as progress:
+        for way, batches in ways.items():
+            words = sum(len(sentence) for batch in batches for sentence in batch)
+            for _ in range(3):
+                for precision, tagger in taggers.items():
+                    start = time.perf_counter()
+                    for batch in batches:
+                        tagger(batch, is_split_into_words=True)
+                    figure = words / (time.perf_counter() - start)
+                    report[precision][way] = max(figure, report[precision].get(way, 0.0))
+                progress.update()
+    return report
+
+
+def exported_table(report: Mapping[str, Mapping[str, float]]) -> str:
+    """What `measure_exported` measured as a text table, and a line that says where int8 is not the quickest."""
+    titles = {"one_text": "one text at a time", "many_texts": "many texts"}
+    rows = [[precision, *(f"{figures[way]:,.0f}" for way in titles)] for precision, figures in report.items()]
+    table = f"ONNX Runtime, one thread, words per second:\n{format_table(['', *titles.values()], rows)}"
+    slower = [title for way, title in titles.items() if report["int8"][way] < report["fp32"][way]]
+    if not slower:
+        return table
+    return (
+        f'{table}\nHere int8 is not the quickest for {" and ".join(slower)}: Tagger(..., precision="fp32") is. '
+        '(precision="auto" measures one text at a time when it loads, and takes what is.)'
+    )
+
+
 def benchmark_table(report: Mapping) -> str:
     """The report as a text table with a column per model and, for two models, the gain of the second over the first."""
-    names = [name for name, figures in report.items() if isinstance(figures, Mapping)]
+    names = [name for name, figures in report.items() if isinstance(figures, Mapping) and "parameters" in figures]
     lines = [("parameters (M)", "parameters", 1e6), ("on disk (MB)", "bytes_on_disk", 1e6)]
     lines += [("peak memory (MB)", "peak_memory_bytes", 1e6)]
     lines += [("of which libraries", "libraries_memory_bytes", 1e6)]

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,7 @@ from .words import word_rule
 
 ONNX_FILES = {"int8": QUANTIZED_NAME, "fp32": MODEL_NAME}
 STREAM_TEXTS = 256  # that `Tagger.stream` reads before it answers
+PROBES, PROBED_SUBWORDS = 10, 32  # by which precision="auto" decides
 
 
 @dataclass(eq=False)
@@ -75,8 +77,12 @@ class Tagger:
 
     Args:
         folder: a student's folder.
-        precision: "int8" or "fp32".
+        precision: "int8", "fp32", whose answers are those of PyTorch, or "auto": the one that this machine computes
+            quicker for one text at a time, which is measured when the tagger is made.
         threads: number of ONNX Runtime threads, on which in int8 the last digits depend; 0 for all cores.
+
+    Attributes:
+        precision: "int8" or "fp32": what runs.
 
     Example:
         >>> find = Tagger.from_pretrained("student")
@@ -86,14 +92,14 @@ class Tagger:
 
     def __init__(self, folder: str | Path, precision: str = "int8", threads: int = 1):
         folder = Path(folder).absolute()
-        self._made_of = (folder, precision, threads)
-        path = folder / _onnx_file(precision)
+        paths = [folder / file for file in _onnx_files(precision)]
         if not isinstance(threads, int) or threads < 0:
             raise UserError(f"threads is a number, 0 for all cores, not {threads!r}.")
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder.")
-        if not path.is_file():
-            raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
         fields = {"model_type": None} | read_object(folder / "config.json") | {"_name_or_path": str(folder)}
         config: Any = SimpleNamespace(**fields)
         self.config = config
@@ -104,12 +110,18 @@ class Tagger:
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'config.json'}: not that of a student: {error!r}.") from None
         list(make_windows(self.tokenizer, [["a"]], self.max_length))  # there is room for a word
-        self.network = OnnxModel(path, self.config, threads)
+        networks = [OnnxModel(path, self.config, threads) for path in paths]
+        for path, network in zip(paths, networks, strict=True):
+            if network.num_labels != len(self.tags):
+                raise UserError(f"{path}: has {network.num_labels} outputs, but config.json {len(self.tags)} tags.")
         rows = getattr(self.config, "vocab_size", None)
-        if self.network.num_labels != len(self.tags):
-            raise UserError(f"{path}: has {self.network.num_labels} outputs, but config.json {len(self.tags)} tags.")
         if isinstance(rows, int) and rows < len(self.tokenizer):
             raise UserError(f"{folder}: its tokenizer has {len(self.tokenizer):,} subwords, its network {rows:,}.")
+        self.network = networks[0]
+        if len(networks) > 1:
+            self.network = _quickest(networks, [self.tokenizer.pad_token_id] * min(PROBED_SUBWORDS, self.max_length))
+        self.precision = precision if precision in ONNX_FILES else list(ONNX_FILES)[networks.index(self.network)]
+        self._made_of = (folder, self.precision, threads)
 
     def __reduce__(self) -> tuple:
         return Tagger, self._made_of
@@ -123,13 +135,13 @@ class Tagger:
         Args:
             name: Hub id or folder.
             revision: a branch, tag or commit on the Hub.
-            precision: "int8", or "fp32", whose answers are those of PyTorch.
-            threads: number of ONNX Runtime threads, on which in int8 the last digits depend; 0 for all cores.
+            precision: as of `Tagger`.
+            threads: as of `Tagger`.
 
         Raises:
             UserError: there is no such student, it has no ONNX file, or one of its files is not what it should be.
         """
-        return cls(find_student(name, [_onnx_file(precision)], revision), precision, threads)
+        return cls(find_student(name, _onnx_files(precision), revision), precision, threads)
 
     def __call__(self, texts, is_split_into_words: bool = False) -> list:
         """Find the mentions of a text, or of each of a list of texts.
@@ -208,10 +220,24 @@ def _read_tags(config: Any) -> list[str]:
     return tags
 
 
-def _onnx_file(precision: str) -> str:
-    if precision not in list(ONNX_FILES):
-        raise UserError(f"precision is one of {', '.join(ONNX_FILES)}, not {precision!r}.")
-    return f"onnx/{ONNX_FILES[precision]}"
+def _onnx_files(precision: str) -> list[str]:
+    """Return the names of the files that a precision needs."""
+    names = list(ONNX_FILES) if precision == "auto" else [precision]
+    if names[0] not in list(ONNX_FILES):
+        raise UserError(f"precision is one of {', '.join(ONNX_FILES)} and auto, not {precision!r}.")
+    return [f"onnx/{ONNX_FILES[name]}" for name in names]
+
+
+def _quickest(networks: Sequence[OnnxModel], window: list[int]) -> OnnxModel:
+    """Return the network that computes one window in the shortest time, for which they take turns."""
+    inputs = np.array([window]), np.ones((1, len(window)), dtype=np.int64)
+    seconds = np.empty((PROBES, len(networks)))
+    for turn in seconds:
+        for number, network in enumerate(networks):
+            start = perf_counter()
+            network(*inputs)
+            turn[number] = perf_counter() - start
+    return networks[int(seconds.min(0).argmin())]
 
 
 def find_student(name: str | Path, more: Iterable[str] = (), revision: str | None = None) -> Path:

@@ -11,7 +11,7 @@ from transformers import AutoModelForTokenClassification
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
 from ..data.statistics import mention_counts, word_count
-from ..evaluation.cost import benchmark_table, measure
+from ..evaluation.cost import benchmark_table, exported_table, measure, measure_exported
 from ..evaluation.metrics import count
 from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
 from ..files import format_table, record, write_columns, write_json
@@ -142,13 +142,17 @@ def finish(
         if args.measure_time:
             models = {"teacher": teachers} if teachers else {}
             report = measure(models | {"student": [student]}, corpora.eval["tokens"], args.device, trust_remote_code)
-            write_json(folder / "benchmark.json", report)
-            record(folder, ["benchmark.json"])
             print_main(benchmark_table(report) + "\n")
         if args.export:
             results.figures |= _export(student, folder, corpora, trust_remote_code)
             write_json(folder / RESULTS_NAME, results.to_dict())
             record(folder, [RESULTS_NAME, f"onnx/{MODEL_NAME}", f"onnx/{QUANTIZED_NAME}"])
+        if args.measure_time:
+            if args.export:
+                report["exported"] = measure_exported(folder, corpora.eval["tokens"])
+                print_main(exported_table(report["exported"]) + "\n")
+            write_json(folder / "benchmark.json", report)
+            record(folder, ["benchmark.json"])
         write_run(folder / "run.yaml", arguments)
         record(folder, ["run.yaml"])
         write_card(folder, arguments, corpora, results)
