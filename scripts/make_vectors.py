@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from hf_distill.runtime.decoding import constrained_decode
-from hf_distill.runtime.mentions import locate_words, make_mentions, word_places
+from hf_distill.runtime.confidence import read_calibration
+from hf_distill.runtime.mentions import find_mentions, locate_words, word_places
 from hf_distill.runtime.tagger import FastTokenizer
 from hf_distill.runtime.tags import make_tags
 from hf_distill.runtime.windows import make_windows, window_length
@@ -157,7 +157,8 @@ STUDENTS: dict[str, tuple[dict[str, Any], Tokenizer, dict[str, Any]]] = {
         {"unk_token": "[UNK]", "pad_token": "[PAD]", "model_max_length": 64},
     ),
     "within": (
-        {"model_type": "roberta", "max_position_embeddings": 66, "tags": make_tags(["CELL", "GENE"], "IOB2")},
+        {"model_type": "roberta", "max_position_embeddings": 66, "tags": make_tags(["CELL", "GENE"], "IOB2")}
+        | {"score_calibration": {"temperature": 1.5, "a": 1.2, "b": 0.8, "c": -0.1, "d": 0.4}},
         byte_level(),
         {"pad_token": "<pad>", "model_max_length": 512},
     ),
@@ -166,6 +167,7 @@ STUDENTS: dict[str, tuple[dict[str, Any], Tokenizer, dict[str, Any]]] = {
             "model_type": "bilstm",
             "bert_config": {"max_position_embeddings": 42},
             "tags": make_tags(["CELL", "S-LAYER-E-1"], "IOBES"),
+            "score_calibration": {"temperature": 0.7, "a": 0.5, "b": 2.0, "c": 0.3, "d": -0.6},
         },
         unigram(),
         {"unk_token": {"__type": "AddedToken", "content": "<unk>"}, "pad_token": "<pad>"},
@@ -190,8 +192,7 @@ def make_vectors(folder: Path) -> list[dict[str, Any]]:
         [windows] = make_windows(tokenizer, [placed["words"]], window_length(tokenizer, config))
         logits = make_logits(rng, len(placed["words"]), len(config.tags))
         scores = np.array(logits, dtype=np.float32)
-        [labels] = constrained_decode([scores], config.tags)
-        mentions = make_mentions(placed, scores, labels, config.tags)
+        [[_, labels, mentions]] = find_mentions([placed], [scores], config.tags, read_calibration(config))
         vector = {
             "text": text,
             "words": word_places(placed),

@@ -10,6 +10,7 @@ const text = at("text");
 let types = [];
 let marked = { text: "", mentions: [] };
 let asked = ""; // the text that the worker is at work on; null when it is not (at first, it loads the student)
+let askedThreshold;
 let timer;
 const latencies = [];
 
@@ -61,11 +62,13 @@ function ask() {
   clearTimeout(timer);
   if (asked !== null) return;
   asked = text.value;
-  worker.postMessage(asked);
+  const threshold = at("threshold").value;
+  askedThreshold = threshold;
+  worker.postMessage({ text: asked, threshold: threshold.startsWith("=") ? threshold.slice(1) : Number(threshold) });
 }
 
 function show({ mentions, milliseconds }) {
-  const stale = asked !== text.value;
+  const stale = asked !== text.value || askedThreshold !== at("threshold").value;
   asked = null;
   if (stale) return ask();
   mark(mentions);
@@ -92,6 +95,8 @@ function start({ family, bytes, threads, ...student }) {
   at("model").textContent = `${folder} (${family})`;
   at("size").textContent = `${(bytes / 1e6).toFixed(1)} MB`;
   at("threads").textContent = threads;
+  // Those that were chosen for a precision; numbers stand for themselves.
+  for (const precision of student.precisions) at("threshold").append(new Option(`precision ${precision}`, `=${precision}`));
   at("status").textContent = "";
   asked = null;
   ask();
@@ -123,4 +128,5 @@ text.addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(ask, DEBOUNCE);
 });
+at("threshold").addEventListener("change", ask);
 mark([]);

@@ -122,35 +122,93 @@ function decode(logits, tags) {
   return labels.reverse();
 }
 
+// Steps from one word to the next: a label, and the states before and after it (decoding.find_transitions). State 0: no
+// mention has to go on; the others: a mention of a type may go on.
+function findSteps(tags) {
+  const iob2 = !tags.some((tag) => "ES".includes(tag[0]));
+  const types = [...new Set(tags.filter((tag) => "BI".includes(tag[0])).map((tag) => tag.slice(2)))];
+  const steps = [];
+  tags.forEach((tag, label) => {
+    const state = types.indexOf(tag.slice(2)) + 1;
+    const inside = "IE".includes(tag[0]);
+    if (!"OBIES".includes(tag[0]) || (inside && !state)) return;
+    const from = inside ? state : 0;
+    if ("BI".includes(tag[0])) steps.push({ label, from, to: state });
+    if (!"BI".includes(tag[0]) || iob2) steps.push({ label, from, to: 0 });
+  });
+  return { steps, states: types.length + 1 };
+}
+
+// Sums of probabilities (logarithms) of all ways into each state, before the first word and after each word.
+function forward(weights, steps, states, from, to) {
+  const sums = [Array(states).fill(-Infinity)];
+  sums[0][0] = 0;
+  for (const values of weights) {
+    const ways = Array.from({ length: states }, () => []);
+    for (const step of steps) ways[step[to]].push(sums.at(-1)[step[from]] + values[step.label]);
+    sums.push(
+      ways.map((each) => {
+        const most = Math.max(...each);
+        return most === -Infinity ? most : most + Math.log(each.reduce((sum, way) => sum + Math.exp(way - most), 0));
+      }),
+    );
+  }
+  return sums;
+}
+
+// The score of each mention of a decoded text: the probability that exactly it stands there (confidence.py).
+function scoreMentions(mentions, logits, labels, { tags, score_calibration }) {
+  const { temperature, a, b, c, d } = score_calibration ?? { temperature: 1, a: 1, b: 1, c: 0, d: 0 };
+  const { steps, states } = findSteps(tags);
+  const weights = logits.map((values) => Array.from(values, (value) => value / temperature));
+  const before = forward(weights, steps, states, "from", "to");
+  const after = forward(weights.toReversed(), steps, states, "to", "from").reverse();
+  return mentions.map(({ first, last }) => {
+    let sum = before[first][0] + after[last][0] - after[0][0];
+    for (let word = first; word < last; word++) sum += weights[word][labels[word]];
+    const probability = Math.exp(Math.min(0, sum));
+    const [yes, no] = [probability, 1 - probability].map((each) => Math.log(Math.max(each, 1e-12)));
+    return 0.5 + 0.5 * Math.tanh((a * yes - b * no + c + d * Math.log(last - first)) / 2);
+  });
+}
+
+// By type the score below which mentions are left out: a number, numbers by type, or the name of one of
+// config.thresholds, where null leaves out the type (confidence.read_threshold).
+function readThreshold(threshold, { thresholds }) {
+  if (typeof threshold === "number") return () => threshold;
+  if (typeof threshold !== "string") return (type) => threshold[type] ?? 0;
+  if (!thresholds?.[threshold]) throw new Error(`the student has no threshold "${threshold}"`);
+  return (type) => (type in thresholds[threshold] ? thresholds[threshold][type] ?? Infinity : 0);
+}
+
 // The mentions of a text, with the places of their characters in the text (UTF-16, as everywhere in JavaScript).
-async function findMentions(student, text) {
+async function findMentions(student, text, threshold = 0) {
   const words = [...text.matchAll(student.pattern)].filter(([word]) => word);
   if (!words.length) return [];
   const { tags } = student.config;
+  const least = readThreshold(threshold, student.config);
   const logits = await predictWords(student, words);
+  const labels = decode(logits, tags);
   const mentions = [];
-  decode(logits, tags).forEach((label, number) => {
+  labels.forEach((label, number) => {
     const { 0: word, index } = words[number];
     if (tags[label] === "O") return;
-    if ("BS".includes(tags[label][0])) mentions.push({ type: tags[label].slice(2), start: index, probabilities: [] });
-    const mention = mentions.at(-1);
-    mention.end = index + word.length;
-    const sum = logits[number].reduce((total, value) => total + Math.exp(value - logits[number][label]), 0);
-    mention.probabilities.push(1 / sum);
+    if ("BS".includes(tags[label][0])) mentions.push({ type: tags[label].slice(2), start: index, first: number });
+    Object.assign(mentions.at(-1), { end: index + word.length, last: number + 1 });
   });
-  return mentions.map(({ probabilities, ...mention }) => ({
-    ...mention,
-    score: probabilities.reduce((total, value) => total + value) / probabilities.length,
-  }));
+  const scores = scoreMentions(mentions, logits, labels, student.config);
+  return mentions
+    .map(({ type, start, end }, number) => ({ type, start, end, score: scores[number] }))
+    .filter(({ type, score }) => score >= least(type));
 }
 
 async function serve(folder) {
   const student = await load(folder);
   const { tags, model_type } = student.config;
   await findMentions(student, "a"); // the first answer takes longest: memory is set up, code compiled
-  self.onmessage = ({ data: text }) => {
+  self.onmessage = ({ data: { text, threshold } }) => {
     const begin = performance.now();
-    findMentions(student, text).then(
+    findMentions(student, text, threshold).then(
       (mentions) => postMessage({ mentions, milliseconds: performance.now() - begin }),
       ({ message }) => postMessage({ error: `The student gave no answer: ${message}` }),
     );
@@ -160,6 +218,7 @@ async function serve(folder) {
     types: [...new Set(tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2)))],
     bytes: performance.getEntriesByType("resource").find(({ name }) => name.endsWith(".onnx")).decodedBodySize,
     threads: env.backends.onnx.wasm.numThreads,
+    precisions: Object.keys(student.config.thresholds ?? {}),
   });
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .runtime.schemes import SCHEMES
+from .runtime.tags import UserError
 
 TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
@@ -23,7 +24,7 @@ def option(default, help: str, **metadata):
 
 def check(condition: bool, message: str) -> None:
     if not condition:
-        raise ValueError(message)
+        raise UserError(message)
 
 
 @dataclass
@@ -356,6 +357,11 @@ class DistillationOptions:
     do_train_baseline: bool = option(
         False, "Also train the same student without the teacher's outputs and weights, for comparison."
     )
+    target_precision: list[float] = option(
+        [],
+        "Precisions (0.9 0.95) that thresholds on the scores of mentions shall keep, at 95 % confidence: chosen by "
+        'entity type on the development data, kept with the student, used as threshold="0.95".',
+    )
     measure_time: bool = option(
         False, "Finally measure latency, throughput, size and memory of teacher and student on the development data."
     )
@@ -411,6 +417,20 @@ class PredictionArguments:
         "that is available.",
         choices=["auto", "int8", "onnx", "pytorch"],
     )
+    threshold: list[str] = option(
+        [],
+        "The score from 0 to 1 below which mentions are left out: a number, or numbers by entity type (GENE=0.9 "
+        "CELL=0.8; other types have none).",
+    )
+    target_precision: str | None = option(
+        None, "Leave out mentions by the thresholds that were chosen for this precision (0.95) when it was distilled."
+    )
+    most_uncertain: int = option(
+        0,
+        "Write only so many texts, those whose annotation would teach most, in the order to annotate: by the mean "
+        "entropy of where mentions begin and end (`uncertainty`, 0 to 1), the largest first; identical texts once. "
+        "Needs .jsonl.",
+    )
     scheme: str | None = option(
         None, "Tag scheme of the model's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
     )
@@ -421,6 +441,30 @@ class PredictionArguments:
         "are cut by its own settings. A student of this package is read as it was trained.",
     )
     trust_remote_code: bool = option(False, "Allow models whose code comes with their Hub repository.")
+
+    def __post_init__(self):
+        self.chosen_threshold()
+        check(self.most_uncertain >= 0, "--most_uncertain is a number of texts.")
+        lines = self.output.removesuffix(".gz").endswith(".jsonl")
+        check(not self.most_uncertain or lines, "--most_uncertain writes texts with their uncertainty: .jsonl.")
+
+    def chosen_threshold(self) -> float | str | dict[str, float] | None:
+        """Return `--threshold` or `--target_precision` as `read_threshold` takes it."""
+        check(not (self.threshold and self.target_precision), "--threshold or --target_precision: give one of them.")
+        if not self.threshold:
+            return self.target_precision
+        by_type = {}
+        for value in self.threshold:
+            entity, equals, score = value.rpartition("=")
+            check(bool(entity) == bool(equals) and entity not in by_type, f"--threshold {value}: expected TYPE=SCORE.")
+            try:
+                by_type[entity] = float(score)
+            except ValueError:
+                raise UserError(f"--threshold {value}: {score!r} is no number.") from None
+        if "" not in by_type:
+            return by_type
+        check(len(by_type) == 1, "--threshold: one score for all types, or TYPE=SCORE for each.")
+        return by_type[""]
 
 
 @dataclass

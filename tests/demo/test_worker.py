@@ -45,12 +45,21 @@ async function answer({ text, windows, logits }) {
     return { logits: { data, dims: [1, ids.length, tags.length] } };
   };
   const mentions = await findMentions({ ...student, model }, text);
+  const once = [...asked];
+  const [type] = tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2));
+  const config = { ...student.config, thresholds: { 0.9: { [type]: null } } };
+  const kept = [];
+  for (const threshold of [0.5, { [type]: 0.5 }, "0.9"]) {
+    const found = await findMentions({ ...student, config, model }, text, threshold);
+    kept.push(found.map(({ type, start }) => [type, place(start)]));
+  }
   const words = [...text.matchAll(student.pattern)];
   const labels = logits.length ? decode(logits.map((each) => Float32Array.from(each)), tags) : [];
   return {
     words: words.map(({ 0: word, index }) => [place(index), place(index + word.length)]),
-    asked,
+    asked: once,
     tags: labels.map((label) => tags[label]),
+    kept,
     mentions: mentions.map(({ type, start, end, score }) => [type, place(start), place(end), score]),
   };
 }
@@ -59,6 +68,9 @@ const answers = [];
 for (const vector of JSON.parse(readFileSync(`${folder}/texts.json`))) answers.push(await answer(vector));
 console.log(JSON.stringify(answers));
 """
+
+# Which mentions three thresholds keep, by whether their score is at least 0.5, and whether they are of the first type.
+KEEPS = [lambda sure, first: sure, lambda sure, first: sure or not first, lambda sure, first: not first]
 
 
 @pytest.mark.parametrize("rule", ["characters", "apart", "within"])
@@ -71,6 +83,7 @@ def test_the_worker_gives_the_vectors(rule):
     )
     assert run.returncode == 0, run.stderr[-3000:]
     answers = json.loads(run.stdout)
+    tags = json.loads((VECTORS / rule / "config.json").read_text(encoding="utf-8"))["tags"]
     vectors = json.loads((VECTORS / rule / "texts.json").read_text(encoding="utf-8"))
     for vector, answer in zip(vectors, answers, strict=True):
         text = vector["text"]
@@ -86,3 +99,8 @@ def test_the_worker_gives_the_vectors(rule):
         assert [each[:3] for each in answer["mentions"]] == mentions, text
         scores = [mention["score"] for mention in vector["mentions"]]
         assert [each[3] for each in answer["mentions"]] == pytest.approx(scores, abs=1e-5), text
+        first = next(tag.partition("-")[2] for tag in tags if tag != "O")
+        sure = [(mention["score"] >= 0.5, mention["entity_group"] == first) for mention in vector["mentions"]]
+        for kept, keeps in zip(answer["kept"], KEEPS, strict=True):
+            expected = [each for each, answers in zip(mentions, sure, strict=True) if keeps(*answers)]
+            assert kept == [each[:2] for each in expected], text

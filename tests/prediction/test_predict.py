@@ -17,6 +17,7 @@ from hf_distill.prediction import predict
 from hf_distill.prediction.tagging import Chunk, Setup, tag_chunk
 from hf_distill.runtime.decoding import constrained_decode
 from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.tags import make_tags
 from hf_distill.students.save import save_model
 from hf_distill.teachers.loading import load_tokenizer
 
@@ -174,7 +175,7 @@ def test_two_processes_write_the_bytes_of_one(student, here):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("ONNX Runtime") == 1
     assert sorted(os.listdir()) == ["in.txt", "two.jsonl"]
-    setup = Setup(str(student), tuple(tiny.TAGS), "one.jsonl", "int8")
+    setup = Setup(str(student), tuple(tiny.TAGS), "one.jsonl", precision="int8")
     lines = texts.encode().splitlines(keepends=True)
     starts = range(0, 5000, predict.CHUNK_TEXTS)
     chunks = [Chunk("in.txt", start + 1, b"".join(lines[start : start + predict.CHUNK_TEXTS])) for start in starts]
@@ -279,3 +280,68 @@ def test_a_model_that_begins_mentions_with_i(here):
     Path("in.txt").write_text("p53 binds BRCA1\nmice\n")
     assert run("iob1", ["in.txt"], "out.tsv") == 0
     assert read("out.tsv") == "p53\tB-GENE\nbinds\tI-GENE\nBRCA1\tI-GENE\n\nmice\tB-GENE\n\n"
+
+
+@pytest.mark.usefixtures("within")
+def test_mentions_below_a_threshold_are_left_out(here, tmp_path):
+    folder = tiny.save_student(tmp_path / "student", tags=make_tags(["CELL", "GENE"], "IOBES"))
+    config = json.loads((folder / "config.json").read_text())
+    kept = {"thresholds": {"0.9": {"CELL": None, "GENE": 0.3}}}
+    (folder / "config.json").write_text(json.dumps(config | kept))
+    texts = [" ".join(words) for words in tiny.sentences(60, seed=4)]
+    Path("in.txt").write_text("\n".join(texts) + "\n")
+    find = pipeline("token-classification", model=str(folder), trust_remote_code=True)
+    ways = {
+        ("--threshold", "0.4"): 0.4,
+        ("--threshold", "GENE=0.5"): {"GENE": 0.5},
+        ("--target_precision", "0.9"): "0.9",
+        (): None,
+    }
+    sizes = []
+    for flags, threshold in ways.items():
+        for runtime in ("pytorch", "onnx"):
+            command = ["predict", str(folder), "--input", "in.txt", "--runtime", runtime, *flags]
+            assert main([*command, "--output", "out.jsonl"]) == main([*command, "--output", "out.tsv"]) == 0
+            found = [row["mentions"] for row in rows("out.jsonl")]
+            for one, other in zip(found, find(texts, threshold=threshold), strict=True):
+                assert one == [mention | {"score": pytest.approx(mention["score"], abs=1e-4)} for mention in other]
+            assert sum(map(len, found)) == read("out.tsv").count("\tB-") + read("out.tsv").count("\tS-")
+        sizes.append(sum(map(len, found)))
+    assert min(sizes[:3]) > 0 and max(sizes[:3]) < sizes[3]
+
+
+def test_what_is_no_threshold(student, here, capsys):
+    Path("in.txt").write_text("p53\n")
+    for flags, message in (
+        (["--threshold", "high"], "--threshold high: 'high' is no number"),
+        (["--threshold", "0.5", "GENE=0.5"], "one score for all types, or TYPE=SCORE for each"),
+        (["--threshold", "GENE=0.5", "GENE=0.6"], "--threshold GENE=0.6: expected TYPE=SCORE"),
+        (["--threshold", "7"], "from 0 to 1, not 7.0"),
+        (["--threshold", "DRUG=0.5"], "'DRUG' is no type of this model: GENE"),
+        (["--threshold", "0.5", "--target_precision", "0.9"], "give one of them"),
+        (["--target_precision", "0.9"], "config.thresholds of this model are none"),
+        (["--most_uncertain", "-1"], "--most_uncertain is a number of texts"),
+        (["--most_uncertain", "5", "--output", "out.tsv"], "--most_uncertain writes texts with their uncertainty"),
+    ):
+        assert main(["predict", str(student), "--input", "in.txt", "--output", "out.jsonl", *flags]) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("within")
+@pytest.mark.parametrize("output", ["out.jsonl", "out.jsonl.gz"])
+def test_the_most_uncertain_texts_come_first(student, here, monkeypatch, output):
+    texts = [" ".join(words) for words in tiny.sentences(40, seed=4)]
+    Path("in.txt").write_text("\n".join([*texts, "a\u2028b", "", *texts]) + "\n")
+    command = ["predict", str(student), "--input", "in.txt", "--output", output, "--runtime", "onnx"]
+    assert main([*command, "--most_uncertain", "1000"]) == 0
+    every = rows(output)
+    distinct = set(texts) | {"a\u2028b", ""}
+    assert {row["text"] for row in every} == distinct and len(every) == len(distinct), "identical texts once"
+    order = [row["uncertainty"] for row in every]
+    assert order == sorted(order, reverse=True) and 0 <= order[-1] < order[0] <= 1
+    find = pipeline("token-classification", model=str(student), trust_remote_code=True)
+    found = find([row["text"] for row in every])
+    assert [len(row["mentions"]) for row in every] == [len(mentions) for mentions in found]
+    monkeypatch.setattr(predict, "CHUNK_TEXTS", 9)
+    assert main([*command, "--most_uncertain", "7"]) == 0
+    assert [row["text"] for row in rows(output)] == [row["text"] for row in every[:7]]

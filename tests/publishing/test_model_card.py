@@ -17,7 +17,7 @@ from hf_distill.publishing.model_card import write_card
 from hf_distill.publishing.onnx_export import write_onnx
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
-from hf_distill.runtime.tags import UserError, make_tags
+from hf_distill.runtime.tags import UserError, make_tags, spans
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
 from hf_distill.workflow.preparation import prepare_arguments
@@ -45,7 +45,11 @@ def write(folder, *flags, data=DATA, results=STUDENT, **corpora):
     flags = ["--output_dir", str(folder), *(flag.format(folder.parent) for flag in (*data, *flags))]
     arguments = prepare_arguments(parse_arguments(flags))
     corpora = {"train": tiny.corpus(30, 1), "eval": tiny.corpus(20, 2)} | corpora
-    write_card(folder, arguments, Corpora(tags=TAGS, **corpora), Results.from_dict(results))
+    results = Results.from_dict(results)
+    student = results.evaluations["student"]["eval"]
+    student.predictions = corpora["eval"]["tags"]
+    student.mention_scores = [[0.8] * len(spans(tags)) for tags in student.predictions]
+    write_card(folder, arguments, Corpora(tags=TAGS, **corpora), results)
     return (folder / "README.md").read_text(encoding="utf-8")
 
 

@@ -26,11 +26,24 @@ SENTENCES = [
 ]
 
 
+def score(column):
+    """A score for the first word of each mention, 0.9 for the first one of a sentence, then 0.8, and so on."""
+    return [
+        [
+            f"0.{9 - before.count(True)}" if begins else "-"
+            for before, begins in ((begin[:place], begin[place]) for place in range(len(begin)))
+        ]
+        for begin in ([tag[0] in "BS" for tag in tags] for tags in column)
+    ]
+
+
 def make_run(folder, sentences=SENTENCES, taught=True, **files):
     """The files that a run leaves."""
     columns = [[column.split(" ") for column in each] for each in zip(*sentences, strict=True)]
     if not taught:
         columns[2] = [["-"] * len(words) for words in columns[0]]
+    words, gold, teacher, student = columns
+    columns = [words, gold, teacher, score(teacher), student, score(student)]
     write_columns(folder / "predictions_eval.tsv", *columns)
     for name, content in ({"all_results": EVERYTHING} | files).items():
         write_json(folder / f"{name}.json", content)
@@ -53,7 +66,11 @@ def text_of(page):
 
 
 def test_mentions_are_counted_by_kind(tmp_path):
-    _, counts = report._browse([report._read_run(make_run(tmp_path / "run"), "run")])
+    _, counts, scored = report._browse([report._read_run(make_run(tmp_path / "run"), "run")])
+    mentions = scored["run"]["student"]
+    assert mentions.types.tolist() == ["GENE"] * 6 + ["CHEMICAL"] and mentions.gold == {"GENE": 5, "CHEMICAL": 2}
+    assert mentions.scores.tolist() == [0.9, 0.9, 0.9, 0.8, 0.9, 0.8, 0.9]
+    assert mentions.right.tolist() == [True, False, False, False, False, True, True]
     assert counts["run", "student"] == Counter(
         {
             ("gold", "right"): 3,
@@ -256,6 +273,11 @@ def test_the_filters_in_a_browser(tmp_path, opened):
     for value, expected in by_sentences.items():
         choose(tab, "sentences", value)
         assert places(tab) == expected
+    choose(tab, "sentences", "all")
+    order = tab.get_by_role("combobox", name="Order")
+    order.select_option("the student's least sure mention first")
+    assert places(tab) == [5, 6, 1, 4, 7, 2, 3]
+    order.select_option("as in the corpus")
     choose(tab, "sentences", "student_wrong")
     for value, expected in {"missed": [2, 7], "spurious": [4], "boundary": [5], "type": [6]}.items():
         choose(tab, "kind", value)
@@ -283,8 +305,8 @@ def test_entity_types_and_marks_in_a_browser(tmp_path, opened):
     rows = [" ".join(text.split()) for text in tab.locator("#sentences li").nth(1).locator(".row").all_inner_texts()]
     assert rows == [
         "gold acid CHEMICAL missed by teacher & p53 GENE missed by student",
-        "teacher acid & p53 GENE",
-        "student acid CHEMICAL & p53",
+        "teacher acid & p53 GENE 0.90",
+        "student acid CHEMICAL 0.90 & p53",
     ]
     classes = [mark.get_attribute("class") for mark in tab.locator("#sentences li").first.locator("mark").all()]
     assert classes == ["gold", "gold", "right", "right", "type", "right"]

@@ -78,7 +78,7 @@ def test_the_launch_commands_of_the_reference(here, command, capsys):
     rows = [line.split("\t") for line in (folder / "predictions_eval.tsv").read_text().splitlines()]
     gold = [line.split("\t") for line in Path("val.tsv").read_text().splitlines()]
     assert [row[:2] for row in rows] == gold, "tokens and gold tags, sentence by sentence"
-    assert all(len(row) == 4 for row in rows if row != [""])
+    assert all(len(row) == 6 for row in rows if row != [""])
     model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=True)
     assert model.config.tags == ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
     assert model.config.id2label[4] == "B-GENE"

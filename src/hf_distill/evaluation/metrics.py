@@ -137,13 +137,22 @@ class Counts:
     """The predictions of a model on a corpus, and the numbers that its scores consist of.
 
     Attributes:
-        predictions: the best valid tag sequence of each sentence.
+        logits: word logits [words, labels], one array per sentence.
+        labels: label ids of the best valid tag sequence of each sentence.
+        tags: the labels' tags.
         counts: for each F1 (`f1`, `GENE_f1`, ..., `f1_argmax`, `token_f1`) the numbers of correct, predicted and gold
             items in each sentence, [3, sentences].
     """
 
-    predictions: list[list[str]]
+    logits: Sequence[np.ndarray]
+    labels: list[list[int]]
+    tags: Sequence[str]
     counts: dict[str, np.ndarray]
+
+    @property
+    def predictions(self) -> list[list[str]]:
+        """The best valid tag sequence of each sentence."""
+        return [[self.tags[label] for label in labels] for labels in self.labels]
 
     def scores(self) -> dict[str, float]:
         """All scores.
@@ -205,7 +214,7 @@ def count(
         counts["token_f1"] = np.stack(
             [np.bincount(reader.sentences, weights * each, len(logits)).astype(np.int64) for each in chosen]
         )
-    return Counts([[tags[label] for label in labels] for labels in decoded], counts)
+    return Counts(logits, decoded, tags, counts)
 
 
 class Difference(NamedTuple):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 
 from ..data.corpora import EVALUATED
+from ..runtime.confidence import UNCALIBRATED, Calibration
 from .metrics import Difference, f1_difference
 
 RESULTS_NAME = "all_results.json"  # in the output directory
@@ -23,10 +24,14 @@ class Evaluation:
     Attributes:
         scores: `f1`, `f1_low`, `precision`, `GENE_f1`, ... (see `metrics.Counts`).
         predictions: tags, one list per sentence.
+        mention_scores: the scores of each sentence's predicted mentions.
+        calibration: that of these scores.
     """
 
     scores: dict[str, float]
     predictions: list[list[str]] = field(default_factory=list)
+    mention_scores: list[list[float]] = field(default_factory=list)
+    calibration: Calibration = UNCALIBRATED
 
 
 @dataclass

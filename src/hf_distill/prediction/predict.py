@@ -26,10 +26,21 @@ from tqdm.auto import tqdm
 
 from ..arguments import PredictionArguments
 from ..files import TEMPORARY, lock
+from ..runtime.confidence import read_threshold
 from ..runtime.mentions import running_text_notice
 from ..runtime.tagger import ONNX_FILES, Tagger, find_student, read_object
 from ..runtime.tags import UserError
-from .tagging import INPUTS, OUTPUTS, Chunk, Setup, begins_inside, ending, exit_with_parent, tag_chunk
+from .tagging import (
+    INPUTS,
+    OUTPUTS,
+    Chunk,
+    Setup,
+    begins_inside,
+    ending,
+    exit_with_parent,
+    keep_most_uncertain,
+    tag_chunk,
+)
 
 CHUNK_TEXTS, CHUNK_BYTES = 2048, 2**20
 PRECISIONS = {"int8": "int8", "onnx": "fp32", "pytorch": None}  # of each runtime, the quickest first
@@ -70,7 +81,7 @@ def predict(args: PredictionArguments) -> None:
                     wordless += skipped
             gathered = processes.gather((lengths, wordless))
             if main:
-                _join_parts(args.output, parts, [lengths for lengths, _ in gathered])
+                _join_parts(args, parts, [lengths for lengths, _ in gathered])
             processes.wait()
         finally:
             part.unlink(missing_ok=True)
@@ -182,11 +193,16 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup,
         if (folder / file).is_file() and ours:
             student = Tagger(folder, precision)  # what is wrong with it is said before the work begins
             student.config._name_or_path = args.model
-            setup = Setup(str(folder), tuple(student.tags), args.output, precision)
-            return runtime, setup, _notices(args, student.config)
+            setup = Setup(str(folder), tuple(student.tags), args.output, precision=precision)
+            return runtime, _with_thresholds(setup, args, student.config), _notices(args, student.config)
         if (folder / file).is_file():
             return runtime, *_foreign(args, device, str(folder / file))
     raise UserError(f"{args.model}: has no {file}; distil with --export onnx to create it.")
+
+
+def _with_thresholds(setup: Setup, args: PredictionArguments, config) -> Setup:
+    thresholds = read_threshold(args.chosen_threshold(), config, setup.tags)
+    return replace(setup, thresholds=tuple(thresholds.items()), most_uncertain=args.most_uncertain)
 
 
 def _notices(args: PredictionArguments, config) -> list[str]:
@@ -212,7 +228,7 @@ def _foreign(args: PredictionArguments, device: str, onnx: str | None) -> tuple[
     )
     if not getattr(config, "tags", None) and not args.scheme and is_undecided(tags):
         setup = _find_scheme(args, setup)
-    return setup, [*filter(None, [tokenizer_notice(args)]), *_notices(args, config)]
+    return _with_thresholds(setup, args, config), [*filter(None, [tokenizer_notice(args)]), *_notices(args, config)]
 
 
 def _find_scheme(args: PredictionArguments, setup: Setup) -> Setup:
@@ -275,10 +291,10 @@ def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator
             pool.shutdown(cancel_futures=True)
 
 
-def _join_parts(output: str, parts: Sequence[Path], lengths: Sequence[Sequence[int]]) -> None:
+def _join_parts(args: PredictionArguments, parts: Sequence[Path], lengths: Sequence[Sequence[int]]) -> None:
     """Merge the part files of all processes into the output. `lengths` lists the chunk sizes of each part in bytes."""
-    if len(lengths) == 1:
-        os.replace(parts[0], output)
+    if len(lengths) == 1 and not args.most_uncertain:
+        os.replace(parts[0], args.output)
         return
     merged = parts[0].with_name(f"{parts[0].name}-all")
     try:
@@ -288,6 +304,8 @@ def _join_parts(output: str, parts: Sequence[Path], lengths: Sequence[Sequence[i
             for turn in range(len(lengths[0])):
                 for part, sizes in zip(opened, lengths, strict=True):
                     file.write(part.read(sizes[turn]) if turn < len(sizes) else b"")
-        os.replace(merged, output)
+        if args.most_uncertain:
+            keep_most_uncertain(merged, args.output, args.most_uncertain)
+        os.replace(merged, args.output)
     finally:
         merged.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import parent_process
@@ -14,6 +14,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from ..runtime.confidence import measure_uncertainty
+from ..runtime.mentions import find_mentions
 from ..runtime.tagger import Tagger
 from ..runtime.tags import UserError, convert_tags, detect_scheme
 
@@ -45,6 +47,8 @@ class Setup:
         model: Hub id or folder.
         tags: the tag of each class of its head.
         output: the output file; its ending determines the format.
+        thresholds: by entity type the score below which its mentions are left out.
+        most_uncertain: how many texts are kept, as of `PredictionArguments`; 0: all.
         precision: that of the `Tagger`, which needs a student's folder; None: transformers loads the model, and the
             following count, as in `TorchTagger.load`.
     """
@@ -52,6 +56,8 @@ class Setup:
     model: str
     tags: tuple[str, ...]
     output: str
+    thresholds: tuple[tuple[str, float], ...] = ()
+    most_uncertain: int = 0
     precision: str | None = None
     begins_inside: bool | None = None
     onnx: str | None = None
@@ -88,7 +94,16 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     if not texts:
         return b"", 0
     tagger, scheme = _load_tagger(setup), detect_scheme(setup.tags)
-    found = tagger.tag([text for text, _, _ in texts])
+    located, logits = tagger.predict([text for text, _, _ in texts])
+    found: Iterable = find_mentions(located, logits, tagger.tags, tagger.calibration, dict(setup.thresholds))
+    if setup.most_uncertain:
+        for (_, fields, _), value in zip(
+            texts, measure_uncertainty(logits, tagger.tags, tagger.calibration.temperature), strict=True
+        ):
+            fields["uncertainty"] = value
+        found = list(found)
+        chosen = _most_uncertain([fields for _, fields, _ in texts], setup.most_uncertain)
+        texts, found = [texts[number] for number in chosen], [found[number] for number in chosen]
     json_lines, lines, skipped = ending(setup.output) == ".jsonl", [], 0
     for (_, fields, columns), (text, labels, mentions) in zip(texts, found, strict=True):
         if json_lines:
@@ -101,9 +116,29 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
             lines.append("")
         else:
             skipped += 1
+    return _to_bytes(lines, setup.output), skipped
+
+
+def keep_most_uncertain(path: Path, output: str, number: int) -> None:
+    """Keep of the lines that `tag_chunk` wrote for `output` the most uncertain ones of all chunks, sorted."""
+    with gzip.open(path, "rt", encoding="utf-8") if output.endswith(".gz") else open(path, encoding="utf-8") as file:
+        lines = file.read().split("\n")[:-1]
+    chosen = _most_uncertain([json.loads(line) for line in lines], number)
+    path.write_bytes(_to_bytes([lines[index] for index in chosen], output))
+
+
+def _most_uncertain(texts: Sequence[Mapping], number: int) -> list[int]:
+    """Return the indices of the most uncertain texts, the most uncertain first; identical texts count once."""
+    first: dict[str, int] = {}
+    for index, fields in enumerate(texts):
+        first.setdefault(to_json(fields.get("text", fields.get("tokens"))), index)
+    return sorted(first.values(), key=lambda index: -texts[index]["uncertainty"])[:number]
+
+
+def _to_bytes(lines: Sequence[str], output: str) -> bytes:
     content = "".join(f"{line}\n" for line in lines).encode()
     # Concatenated gzip files are a valid gzip file.
-    return gzip.compress(content, 6, mtime=0) if setup.output.endswith(".gz") else content, skipped
+    return gzip.compress(content, 6, mtime=0) if output.endswith(".gz") else content
 
 
 def begins_inside(setup: Setup, chunk: Chunk) -> bool:

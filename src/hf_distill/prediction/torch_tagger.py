@@ -1,8 +1,9 @@
 """Tagging with any token classifier of transformers, in PyTorch or, if it has such a file, in ONNX Runtime."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import (
     AutoConfig,
@@ -14,8 +15,8 @@ from transformers import (
 from transformers.utils import logging
 
 from ..arguments import PredictionArguments
-from ..runtime.decoding import constrained_decode
-from ..runtime.mentions import locate_words, make_mentions
+from ..runtime.confidence import UNCALIBRATED, Calibration, read_calibration
+from ..runtime.mentions import locate_words
 from ..runtime.onnx_model import OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.schemes import model_tags
@@ -28,7 +29,7 @@ from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_sp
 
 @dataclass
 class TorchTagger:
-    """Finds the mentions of texts, as `Tagger` does, by the answers of any head.
+    """Finds tags of texts, as `Tagger` does, by the answers of any head.
 
     Attributes:
         model: the classifier.
@@ -36,6 +37,7 @@ class TorchTagger:
         labels: how its classes become tags of IOBES, or of a student.
         rule: how it splits running text.
         max_length: subwords per window, special tokens included.
+        calibration: that of its scores.
     """
 
     model: PreTrainedModel | OnnxModel
@@ -43,6 +45,7 @@ class TorchTagger:
     labels: LabelMap
     rule: str
     max_length: int
+    calibration: Calibration = UNCALIBRATED
 
     @classmethod
     def load(
@@ -81,23 +84,23 @@ class TorchTagger:
             else:
                 model = AutoModelForTokenClassification.from_pretrained(name, trust_remote_code=trust_remote_code)
                 model.to(device).eval()
+        calibration = UNCALIBRATED
         if getattr(config, "tags", None):  # saved by this package
+            calibration = read_calibration(config)
             labels = LabelMap(tuple(tags), tuple(tags), tuple((index,) for index in range(len(tags))))
         else:
             labels = match_labels(tags, make_tags(entity_types(tags), "IOBES"), begins_inside)
-        return cls(model, tokenizer, labels, word_rule(config), window_length(tokenizer, config))
+        return cls(model, tokenizer, labels, word_rule(config), window_length(tokenizer, config), calibration)
 
     @property
     def tags(self) -> tuple[str, ...]:
         """The tag of each label."""
         return self.labels.tags
 
-    def tag(self, texts: Sequence[str | list[str]]) -> Iterator[tuple[dict, list[int], list[dict]]]:
-        """As `Tagger.tag`."""
+    def predict(self, texts: Sequence[str | list[str]]) -> tuple[list[dict], list[np.ndarray]]:
+        """As `Tagger.predict`."""
         located = [locate_words(text, self.rule) for text in texts]
-        logits = self.labels.convert(self._logits(located))
-        for text, scores, labels in zip(located, logits, constrained_decode(logits, self.tags), strict=True):
-            yield text, labels, make_mentions(text, scores, labels, self.tags)
+        return located, self.labels.convert(self._logits(located))
 
     def begins_inside(self, texts: Sequence[str | list[str]]) -> bool:
         """Whether the model begins the mentions of texts with I- (`begins_with_inside`)."""

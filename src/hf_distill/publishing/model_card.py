@@ -12,13 +12,25 @@ from matplotlib.figure import Figure
 
 from ..arguments import DataArguments
 from ..data.corpora import Corpora
+from ..evaluation.calibration import collect_mentions
 from ..evaluation.scores import Results
 from ..files import read_json, recorded, training_state
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types
 from ..training_arguments import RunArguments
 from .plots import Point, f1_against_latency, training_curve
-from .tables import corpora_table, cost_table, on_hub, recipe_table, score_tables, size_table, source, teachers_used
+from .tables import (
+    corpora_table,
+    cost_table,
+    markdown_table,
+    on_hub,
+    recipe_table,
+    score_tables,
+    size_table,
+    source,
+    teachers_used,
+    threshold_rows,
+)
 
 CURVE_NAME, LATENCY_NAME = "training_curve.png", "f1_against_latency.png"
 TEMPLATE = Path(__file__).with_name("model_card_template.md")
@@ -59,6 +71,9 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         widget=[{"text": text} for text in examples] or None,
     )
     types = entity_types(corpora.tags)
+    student = results.evaluations["student"]["eval"]
+    mentions = collect_mentions(student.predictions, student.mention_scores, corpora.eval["tags"])
+    header, *rows = threshold_rows(mentions, config.get("thresholds", {}))
     drawn = {
         CURVE_NAME: training_curve(state.get("log_history", [])),
         LATENCY_NAME: _latency_figure(benchmark, results),
@@ -78,6 +93,9 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "corpora": corpora_table(arguments, corpora),
         "recipe": recipe_table(arguments, corpora, config, state) if args.do_train else "",
         "scores": [score_tables(name, types, results) for name in results.corpora()],
+        "calibration_error": " to ".join(f"{student.scores[f'ece_{end}']:.3f}" for end in ("low", "high")),
+        "thresholds": markdown_table(header, rows),
+        "promises": list(config.get("thresholds", {})),
         "sizes": size_table(folder, results),
         "costs": cost_table(benchmark),
         "chosen": args.do_train and args.load_best_model_at_end,

@@ -1,4 +1,4 @@
-"""Figures of the model card and the report: training curves, and F1 against latency or size."""
+"""Figures of the model card and the report: training curves, F1 against latency or size, and confidence."""
 
 import html
 import io
@@ -6,12 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+
+from ..evaluation.calibration import BINS, ScoredMentions
 
 DPI = 150
 COLOURS = ("#1f5a8c", "#c8702a", "#4b8b57", "#8a5a9e", "#7a7a7a")
@@ -131,6 +134,39 @@ def f1_against_cost(points: Mapping[int, Point], cost: str) -> Figure:
         _draw_point(axes, point, COLOURS[(number - 1) % len(COLOURS)], markersize=10)
         place = (point.cost, point.f1)
         axes.annotate(str(number), place, color=PAPER, size=7, weight="bold", ha="center", va="center_baseline")
+    return figure
+
+
+def reliability_diagram(models: Mapping[str, ScoredMentions]) -> Figure:
+    """Draw the precision of mentions against their score, in bins of equally many, for models by name."""
+    figure = _new_figure(4, 2.9)
+    axes = figure.subplots()
+    style_axes(axes)
+    axes.plot([0, 1], [0, 1], color=AXIS, linewidth=1, linestyle="--")
+    for (name, mentions), colour in zip(models.items(), COLOURS, strict=False):
+        order = np.argsort(mentions.scores, kind="stable")
+        bins = [part for part in np.array_split(order, BINS) if len(part)]
+        means = [(mentions.scores[part].mean(), mentions.right[part].mean()) for part in bins]
+        axes.plot(*zip(*means, strict=True), color=colour, linewidth=1.6, marker="o", markersize=3.5, label=name)
+    axes.set(xlabel="mean score", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
+    axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1.2, loc="upper left")
+    return figure
+
+
+def threshold_curve(mentions: ScoredMentions, entity: str) -> Figure:
+    """Draw precision and recall of mentions of a type by threshold on their score."""
+    figure = _new_figure(4, 2.9)
+    axes = figure.subplots()
+    style_axes(axes)
+    order = np.argsort(-mentions.scores, kind="stable")
+    scores, right, found = mentions.scores[order], np.cumsum(mentions.right[order]), np.arange(1, len(order) + 1)
+    gold = max(1, sum(mentions.gold.values()))
+    last = np.append(scores[1:] != scores[:-1], True)  # of mentions with the same score all are kept or none
+    for name, values, colour in (("precision", right / found, COLOURS[0]), ("recall", right / gold, COLOURS[1])):
+        axes.plot(scores[last], values[last], color=colour, linewidth=1.6, label=name)
+    axes.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.05))
+    axes.set_title(entity, size=10)
+    axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1.2, loc="lower left")
     return figure
 
 

@@ -11,17 +11,19 @@ import yaml
 
 from ..data.corpora import EVALUATED
 from ..data.job import JOB_NAME
+from ..evaluation.calibration import ScoredMentions, collect_mentions
 from ..evaluation.error_analysis import KINDS, Mention, classify_errors
 from ..evaluation.metrics import Difference
 from ..evaluation.scores import RESULTS_NAME, Results
 from ..files import read_json, training_state, write_text
 from ..runtime.tags import UserError, spans
-from .plots import Point, brief, f1_against_cost, svg, training_curve
+from .plots import Point, brief, f1_against_cost, reliability_diagram, svg, threshold_curve, training_curve
 from .tables import NAMES, SCORE_HEADER, gain_cells, score_cells
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 MOST_SENTENCES = 5000  # of a run on the page
-NO_TEACHER = "-"  # in the teacher's column of predictions_eval.tsv
+MOST_TYPES = 12  # whose precision and recall are drawn by threshold
+NO_TEACHER = NO_SCORE = "-"  # in predictions_eval.tsv
 
 
 @dataclass
@@ -65,7 +67,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
     runs = [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
     models = _models(runs)
-    browser, counts = _browse(runs)
+    browser, counts, scored = _browse(runs)
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -82,6 +84,7 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
         tiles=_tiles(models) if len(runs) == 1 else [],
         plots=_cost_plots(models),
         curves={run.name: _curves(run) for run in runs},
+        confidence={run.name: _confidence_plots(run.name, scored[run.name]) for run in runs if run.name in scored},
         kinds=KINDS,
         browser=browser,
         counts=counts,
@@ -212,42 +215,65 @@ def _curves(run: Run) -> list[str]:
     return [svg(figure, title) for title, figure in figures.items() if figure]
 
 
-def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
-    """Data of the error browser, and counts of errors.
+def _confidence_plots(name: str, scored: Mapping[str, ScoredMentions]) -> list[str]:
+    """A run's reliability diagram, and precision and recall by threshold for its most frequent types."""
+    figures = {}
+    drawn = {model: mentions for model, mentions in scored.items() if len(mentions.scores)}
+    if drawn:
+        figures[f"Precision of mentions by score, {name}"] = reliability_diagram(drawn)
+    types = Counter(scored["student"].types.tolist())
+    for entity in sorted(entity for entity, _ in types.most_common(MOST_TYPES)):
+        title = f"Precision and recall of {entity} by threshold, {name}"
+        figures[title] = threshold_curve(scored["student"].of_type(entity), entity)
+    return [svg(figure, title) for title, figure in figures.items()]
+
+
+def _browse(
+    runs: Sequence[Run],
+) -> tuple[dict, dict[tuple[str, str], Counter], dict[str, dict[str, ScoredMentions]]]:
+    """Data of the error browser, counts of errors, and the scored mentions of each run's models.
 
     Returns:
         The data, for JSON: `texts`, sentences with tabs between words; `types` and `kinds`, names that are given by
         their indices below; `runs`, for each run with predictions `name`, `sentences` and `faulty` (numbers of all
         sentences and of those with an error), and `rows`: sentence number, index of the text, and the mentions of gold,
-        teacher (None without a teacher) and student. A mention is [first word, last word + 1, type, kind]; a gold one
-        has two kinds, by the student's and by the teacher's predictions.
+        teacher (None without a teacher) and student. A mention is [first word, last word + 1, type, kind, score]; a
+        gold one has two kinds, by the student's and by the teacher's predictions, and no score.
 
         The counts, by (run, model): the number of mentions by (`gold` or `found`, kind), over all sentences.
+
+        By run and model, its predicted mentions.
     """
     texts: dict[str, int] = {}
     types: dict[str, int] = {}
     kinds = {kind: number for number, kind in enumerate(KINDS)}
 
-    def pack(mentions: Sequence[Mention], *mention_kinds: Sequence[str]) -> list[list[int]]:
+    def pack(mentions: Sequence[Mention], *columns: Sequence[str | float]) -> list[list[float]]:
         return [
-            [start, end, types.setdefault(entity, len(types)), *(kinds[kind] for kind in own)]
-            for (entity, start, end), *own in zip(mentions, *mention_kinds, strict=True)
+            [start, end, types.setdefault(entity, len(types)), *(kinds.get(cell, cell) for cell in own)]
+            for (entity, start, end), *own in zip(mentions, *columns, strict=True)
         ]
 
     shown = []
     counts: dict[tuple[str, str], Counter] = {}
+    scored: dict[str, dict[str, ScoredMentions]] = {}
     for run in runs:
         path = run.folder / "predictions_eval.tsv"
         if not path.exists():
             continue
         right: list[list] = []
         faulty: list[list] = []
-        for number, (words, gold_tags, teacher_tags, student_tags) in enumerate(_read_predictions(path), 1):
+        predictions = list(_read_predictions(path))
+        tags_and_scores: dict[str, list] = {"student": []}
+        for number, (words, gold_tags, *by_teacher, student_tags, student_scores) in enumerate(predictions, 1):
             gold, found = spans(gold_tags), spans(student_tags)
+            scores = _mention_scores(student_scores)
+            tags_and_scores["student"].append((student_tags, scores))
             errors = {"student": classify_errors(gold, found)}
             teacher_mentions = None
-            if teacher_tags[0] != NO_TEACHER:
-                teacher_mentions = spans(teacher_tags)
+            if by_teacher[0][0] != NO_TEACHER:
+                teacher_mentions, teacher_scores = spans(by_teacher[0]), _mention_scores(by_teacher[1])
+                tags_and_scores.setdefault("teacher", []).append((by_teacher[0], teacher_scores))
                 errors["teacher"] = classify_errors(gold, teacher_mentions)
             for model, (by_gold, by_found) in errors.items():
                 count = counts.setdefault((run.name, model), Counter())
@@ -257,8 +283,8 @@ def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
                 number,
                 "\t".join(words),
                 pack(gold, *(by_gold for by_gold, _ in errors.values())),
-                None if teacher_mentions is None else pack(teacher_mentions, errors["teacher"][1]),
-                pack(found, errors["student"][1]),
+                None if teacher_mentions is None else pack(teacher_mentions, errors["teacher"][1], teacher_scores),
+                pack(found, errors["student"][1], scores),
             ]
             has_error = any(kind != "right" for sides in errors.values() for side in sides for kind in side)
             (faulty if has_error else right).append(row)
@@ -267,11 +293,21 @@ def _browse(runs: Sequence[Run]) -> tuple[dict, dict[tuple[str, str], Counter]]:
             row[1] = texts.setdefault(row[1], len(texts))
         sentences = len(faulty) + len(right)
         shown.append({"name": run.name, "sentences": sentences, "faulty": len(faulty), "rows": rows})
-    return {"texts": list(texts), "types": list(types), "kinds": list(KINDS), "runs": shown}, counts
+        references = [gold_tags for _, gold_tags, *_ in predictions]
+        scored[run.name] = {
+            model: collect_mentions([tags for tags, _ in values], [scores for _, scores in values], references)
+            for model, values in tags_and_scores.items()
+        }
+    return {"texts": list(texts), "types": list(types), "kinds": list(KINDS), "runs": shown}, counts, scored
+
+
+def _mention_scores(cells: Sequence[str]) -> list[float]:
+    """The scores in a column that has one at the first word of each mention."""
+    return [float(cell) for cell in cells if cell != NO_SCORE]
 
 
 def _read_predictions(path: Path) -> Iterator[tuple[tuple[str, ...], ...]]:
-    """Yield words, gold tags, the teacher's tags and the student's tags of each sentence."""
+    """Yield words, gold tags, tags and scores of the teacher, and tags and scores of the student, of each sentence."""
     with open(path, encoding="utf-8", newline="\n") as file:
         for blank, lines in itertools.groupby(file, key=lambda line: line == "\n"):
             if not blank:

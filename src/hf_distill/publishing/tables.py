@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
+import numpy as np
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import SchedulerType
@@ -12,6 +13,7 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from ..arguments import DataArguments, ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import mention_counts, word_count
+from ..evaluation.calibration import ScoredMentions
 from ..evaluation.metrics import Difference
 from ..evaluation.scores import Results
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
@@ -77,7 +79,7 @@ def source(data_args: DataArguments, corpus: str) -> str:
     return ", ".join(names)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
@@ -94,7 +96,7 @@ def corpora_table(arguments: RunArguments, corpora: Corpora) -> str:
             rows.append([NAMES[name], origin, f"{len(dataset):,}", f"{word_count(dataset):,}", mentions])
     order = list(NAMES.values())
     rows.sort(key=lambda row: order.index(row[0]))
-    return _table(["", "source", "sentences", "words", "mentions"], rows)
+    return markdown_table(["", "source", "sentences", "words", "mentions"], rows)
 
 
 def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, state: Mapping) -> str:
@@ -135,7 +137,7 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
         "transfer set": ", ".join(f"{len(datasets[name]):,} {NAMES[name]}" for name in transfer if name in datasets),
         "seed": str(args.seed),
     }
-    return _table(["", ""], [row for row in rows.items() if row[1]])
+    return markdown_table(["", ""], [row for row in rows.items() if row[1]])
 
 
 def _loss(args: DistillationArguments) -> str:
@@ -203,9 +205,30 @@ def score_tables(corpus: str, types: Sequence[str], results: Results) -> dict:
         "corpus": NAMES[corpus],
         "f1": _f1(scores),
         "teacher_f1": _f1(results.scores("teacher", corpus)),
-        "table": _table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
+        "table": markdown_table(["", "F1", "precision", "recall", *(column for column, _ in others.values())], table),
         "gains": gains,
     }
+
+
+def threshold_rows(mentions: ScoredMentions, thresholds: Mapping[str, Mapping[str, float | None]]) -> list[list[str]]:
+    """Precision and recall by threshold, below a header: some scores for all types, then the thresholds that a student
+    keeps, by type.
+    """
+    rows = [["threshold", "entity type", "score at least", "precision", "recall", "mentions"]]
+    rows += [[str(score), "all", str(score), *_kept_cells(mentions, score)] for score in (0, 0.5, 0.7, 0.9)]
+    for name, by_type in thresholds.items():
+        for entity, chosen in by_type.items():
+            cells = ["none keeps it", "", "", "0"]
+            if chosen is not None:
+                cells = [f"{chosen:.4f}", *_kept_cells(mentions.of_type(entity), chosen)]
+            rows.append([f'"{name}"', entity, *cells])
+    return rows
+
+
+def _kept_cells(mentions: ScoredMentions, score: float) -> list[str]:
+    kept = mentions.right[mentions.scores >= score]
+    right, gold = np.count_nonzero(kept), sum(mentions.gold.values())
+    return [f"{right / max(1, len(kept)):.4f}", f"{right / max(1, gold):.4f}", f"{len(kept):,}"]
 
 
 def size_table(folder: Path, results: Results) -> str:
@@ -220,7 +243,7 @@ def size_table(folder: Path, results: Results) -> str:
         for name, f1 in files.items()
         if (folder / name).exists()
     ]
-    return _table(["file", "MB", "F1 on the development data"], rows)
+    return markdown_table(["file", "MB", "F1 on the development data"], rows)
 
 
 def cost_table(benchmark: Mapping) -> str:
@@ -236,4 +259,4 @@ def cost_table(benchmark: Mapping) -> str:
     rows = [["parameters", *(f"{benchmark[name]['parameters']:,}" for name in models)]]
     for title, batch, key, form in lines:
         rows.append([title, *(format(benchmark[name][batch][key], form) for name in models)])
-    return _table(["", *models], rows)
+    return markdown_table(["", *models], rows)

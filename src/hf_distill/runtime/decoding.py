@@ -4,8 +4,9 @@ This file is copied next to a saved model as remote code: it may import only mod
 neither torch nor transformers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,39 @@ def find_transitions(tags: tuple[str, ...]) -> Transitions:
     return Transitions(labels, sources, reached.argmax(1), reached)
 
 
+class Batch(NamedTuple):
+    """Sentences that are gone through together, place by place, the longest first.
+
+    Those that have a word at some place are then the first ones.
+
+    Attributes:
+        numbers: index of each sentence among all.
+        lengths: its words.
+        by_place: the rows of all words, sentence after sentence, in the order of their places.
+        places: begin and end of each place in that order.
+        weights: of each step at each word, in that order, [words, steps] (fp64).
+    """
+
+    numbers: np.ndarray
+    lengths: np.ndarray
+    by_place: np.ndarray
+    places: list[tuple[int, int]]
+    weights: np.ndarray
+
+
+def make_batches(logits: Sequence[np.ndarray], steps: np.ndarray) -> Iterator[Batch]:
+    """Yield batches of about BATCH_WORDS words; sentences without words are left out."""
+    lengths = np.array([len(scores) for scores in logits], dtype=np.int64)
+    order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
+    ends = np.cumsum(lengths[order])
+    for numbers in np.split(order, np.flatnonzero(np.diff(ends // BATCH_WORDS)) + 1) if len(order) else []:
+        places = np.concatenate([np.arange(length) for length in lengths[numbers]])
+        by_place = np.argsort(places, kind="stable")
+        bounds = np.cumsum(np.bincount(places)).tolist()
+        weights = np.concatenate([logits[number] for number in numbers])[by_place[:, None], steps].astype(np.float64)
+        yield Batch(numbers, lengths[numbers], by_place, list(pairwise([0, *bounds])), weights)
+
+
 def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> list[list[int]]:
     """Decode the most probable valid tag sequence of each sentence (Viterbi without trained transitions).
 
@@ -68,40 +102,31 @@ def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> lis
     """
     transitions = find_transitions(tuple(tags))
     decoded: list[list[int]] = [[] for _ in logits]
-    # Longest first: the sentences that have a word at some place are then the first ones of their batch.
-    lengths = np.array([len(scores) for scores in logits], dtype=np.int64)
-    order = np.argsort(-lengths, kind="stable")[: np.count_nonzero(lengths)]
-    ends = np.cumsum(lengths[order])
-    for numbers in np.split(order, np.flatnonzero(np.diff(ends // BATCH_WORDS)) + 1) if len(order) else []:
-        labels = _decode_batch([logits[number] for number in numbers], transitions)
-        for number, own in zip(numbers, np.split(labels, np.cumsum(lengths[numbers])[:-1]), strict=True):
+    for batch in make_batches(logits, transitions.labels):
+        labels = _decode_batch(batch, transitions)
+        for number, own in zip(batch.numbers, np.split(labels, np.cumsum(batch.lengths)[:-1]), strict=True):
             decoded[number] = own.tolist()
     return decoded
 
 
-def _decode_batch(logits: Sequence[np.ndarray], transitions: Transitions) -> np.ndarray:
-    """Decode sentences, the longest first; return the label of each of their words."""
+def _decode_batch(batch: Batch, transitions: Transitions) -> np.ndarray:
+    """Return the label of each word."""
     steps, sources, first, targets = transitions
-    lengths = np.array([len(scores) for scores in logits])
-    places = np.concatenate([np.arange(length) for length in lengths])
-    by_place = np.argsort(places, kind="stable")
-    ends = np.cumsum(np.bincount(places)).tolist()
-    begins = [0, *ends[:-1]]
     # Raw logits suffice: a softmax per word would shift the scores of all paths equally.
-    paths = np.concatenate(logits)[by_place[:, None], steps].astype(np.float64)
-    values = np.full((len(logits), len(first)), -np.inf)  # of the best path to each state
+    paths = batch.weights
+    values = np.full((len(batch.numbers), len(first)), -np.inf)  # of the best path to each state
     values[:, 0] = 0.0
-    for begin, end in zip(begins, ends, strict=True):
+    for begin, end in batch.places:
         best = paths[begin:end]  # the best path to each step
         best += values[: end - begin].take(sources, axis=1)
         values = np.maximum.reduceat(best, first, axis=1)
     chosen = np.empty(len(paths), dtype=np.int64)
-    state = np.zeros(len(logits), dtype=np.int64)  # after the word: 0 at each sentence's end
-    for begin, end in zip(begins[::-1], ends[::-1], strict=True):
+    state = np.zeros(len(batch.numbers), dtype=np.int64)  # after the word: 0 at each sentence's end
+    for begin, end in reversed(batch.places):
         own = state[: end - begin]
         best = np.where(targets.take(own, axis=0), paths[begin:end], -np.inf).argmax(1)
         chosen[begin:end] = best
         sources.take(best, out=own)
     labels = np.empty(len(paths), dtype=np.int64)
-    labels[by_place] = steps[chosen]
+    labels[batch.by_place] = steps[chosen]
     return labels

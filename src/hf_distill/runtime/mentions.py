@@ -6,16 +6,16 @@ neither torch nor transformers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from .tags import OUTSIDE, spans
+from .confidence import UNCALIBRATED, Calibration, decode_mentions
+from .tags import spans
 from .words import WORDS_THAT_FIT, find_words, split_words, word_rule
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import PretrainedConfig
 
 
@@ -50,25 +50,34 @@ def word_places(located: Mapping) -> list[tuple[int, int]]:
     return [(end - 1 - len(word), end - 1) for word, end in zip(located["words"], ends, strict=True)]
 
 
-def make_mentions(located: Mapping, logits: np.ndarray, labels: Sequence[int], tags: Sequence[str]) -> list[dict]:
-    """Return the mentions of a text as dictionaries, as `MentionPipeline` and `Tagger` do.
+def find_mentions(
+    located: Sequence[Mapping],
+    logits: Sequence[np.ndarray],
+    tags: Sequence[str],
+    calibration: Calibration = UNCALIBRATED,
+    thresholds: Mapping[str, float] | None = None,
+) -> Iterator[tuple[Mapping, list[int], list[dict]]]:
+    """Yield each text of `locate_words`, the label ids of its words, and its mentions as dictionaries.
 
     Args:
-        located: the text and its words, from `locate_words`.
-        logits: [words, labels].
-        labels: the label id of each word, decoded from the logits.
+        located: the texts and their words.
+        logits: one array [words, labels] per text.
         tags: the tag of each label id.
+        calibration: as of `decode_mentions`.
+        thresholds: as of `decode_mentions`.
     """
-    names = [tags[label] for label in labels]
-    if names.count(OUTSIDE) == len(names):
+    decoded = decode_mentions(logits, tags, calibration, thresholds)
+    for text, labels, scores in zip(located, *decoded, strict=True):
+        yield text, labels, _make_mentions(text, labels, scores, tags)
+
+
+def _make_mentions(located: Mapping, labels: Sequence[int], scores: Sequence[float], tags: Sequence[str]) -> list[dict]:
+    if not scores:
         return []
     places = word_places(located)
-    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities = exponentials[np.arange(len(labels)), labels] / exponentials.sum(-1)
     mentions = []
-    for entity, first, last in spans(names):
+    for (entity, first, last), score in zip(spans([tags[label] for label in labels]), scores, strict=True):
         start, end = places[first][0], places[last - 1][1]
-        score = float(probabilities[first:last].mean())
         word = located["text"][start:end]
         mentions.append({"entity_group": entity, "score": score, "word": word, "start": start, "end": end})
     return mentions

@@ -14,11 +14,12 @@ import torch
 from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import cached_file, logging
 
-from .decoding import constrained_decode
-from .mentions import locate_words, make_mentions, running_text_notice
+from .confidence import Threshold, read_calibration, read_threshold
+from .decoding import constrained_decode  # noqa: F401  transformers 5.0 brings along only what is imported here
+from .mentions import find_mentions, locate_words, running_text_notice
 from .onnx_model import OnnxModel
 from .schemes import model_tags
-from .tags import UserError  # transformers 5.0 brings along only what this file imports itself
+from .tags import UserError
 from .windows import predict_windows, window_length
 from .words import word_rule
 
@@ -66,6 +67,7 @@ class MentionPipeline(Pipeline):
         self.tokenizer = as_saved(self.tokenizer, revision)
         self.tags = model_tags(config)
         self.rule = word_rule(config)
+        self.calibration = read_calibration(config)
         self.max_length = window_length(self.tokenizer, config)
         self.network: PreTrainedModel | OnnxModel = self.model.eval()
         if onnx:
@@ -79,11 +81,13 @@ class MentionPipeline(Pipeline):
         Args:
             inputs: texts; with `is_split_into_words`, lists of words, which are joined by spaces.
             is_split_into_words: whether the texts are already split into words.
-            **kwargs: as in transformers' pipelines, such as `batch_size`, the number of texts per batch.
+            **kwargs: as in transformers' pipelines, such as `batch_size`, the number of texts per batch; and
+                `threshold`, the score below which mentions are left out: a number, numbers by entity type, or the name
+                of one of `config.thresholds`, such as "0.95".
 
         Returns:
-            A list of mentions per text: `entity_group`, `score` (the mean probability of its words' tags), `word` (the
-            text of the mention), `start` and `end` (character offsets, `end` exclusive).
+            A list of mentions per text: `entity_group`, `score` (the probability that exactly this mention stands
+            there), `word` (its text), `start` and `end` (character offsets, `end` exclusive).
         """
         if isinstance(inputs, list) and not inputs:
             return []
@@ -91,10 +95,10 @@ class MentionPipeline(Pipeline):
             return super().__call__([inputs], **kwargs)[0]
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, aggregation_strategy: str = "first"):
+    def _sanitize_parameters(self, aggregation_strategy: str = "first", threshold: Threshold = None):
         if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
             raise UserError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
-        return {}, {}, {}
+        return {}, {}, {} if threshold is None else {"threshold": threshold}
 
     def preprocess(self, inputs: str | Sequence[str]) -> dict:
         """Split a text into words; see `locate_words`."""
@@ -110,12 +114,12 @@ class MentionPipeline(Pipeline):
         # Each array is wrapped in a list, because transformers would add a dimension to a bare array.
         return inputs | {"logits": [[scores] for scores in logits] if batched else logits}
 
-    def postprocess(self, outputs: dict) -> list[dict]:
+    def postprocess(self, outputs: dict, threshold: Threshold = None) -> list[dict]:
         """Decode the words' logits into mentions."""
         assert self.tags is not None  # a saved student names its labels
-        [logits] = outputs["logits"]
-        [labels] = constrained_decode([logits], self.tags)
-        return make_mentions(outputs, logits, labels, self.tags)
+        thresholds = read_threshold(threshold, self.model.config, self.tags)
+        [[_, _, mentions]] = find_mentions([outputs], outputs["logits"], self.tags, self.calibration, thresholds)
+        return mentions
 
 
 @torch.no_grad()

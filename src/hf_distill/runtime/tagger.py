@@ -1,7 +1,7 @@
 """Finding mentions with an exported student, without PyTorch and transformers."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tokenizers
 
-from .decoding import constrained_decode
-from .mentions import locate_words, make_mentions
+from .confidence import Threshold, read_calibration, read_threshold
+from .mentions import find_mentions, locate_words
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from .tags import OUTSIDE, UserError
 from .windows import LONGEST_WINDOW, make_windows, predict_windows, window_length
@@ -106,6 +106,7 @@ class Tagger:
         self.tokenizer = FastTokenizer.from_files(folder)
         try:
             self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
+            self.calibration = read_calibration(self.config)
             self.max_length = window_length(self.tokenizer, self.config)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'config.json'}: not that of a student: {error!r}.") from None
@@ -143,16 +144,18 @@ class Tagger:
         """
         return cls(find_student(name, _onnx_files(precision), revision), precision, threads)
 
-    def __call__(self, texts, is_split_into_words: bool = False) -> list:
+    def __call__(self, texts, is_split_into_words: bool = False, threshold: Threshold = None) -> list:
         """Find the mentions of a text, or of each of a list of texts.
 
         Args:
             texts: a text or a list of texts; with `is_split_into_words` lists of words, which are joined by spaces.
             is_split_into_words: whether the texts are already split into words.
+            threshold: the score below which mentions are left out: a number, numbers by entity type, or the name of one
+                of `config.thresholds`, such as "0.95" (`read_threshold`).
 
         Returns:
-            A list of mentions (of each text): `entity_group`, `score` (the mean probability of its words' tags), `word`
-            (the text of the mention), `start` and `end` (character offsets, `end` exclusive).
+            A list of mentions (of each text): `entity_group`, `score` (the probability that exactly this mention stands
+            there), `word` (its text), `start` and `end` (character offsets, `end` exclusive).
         """
         if isinstance(texts, dict | set | bytes) or not isinstance(texts, Iterable):
             raise UserError(f"Expected a text or a list of texts, not {texts!r:.80}.")
@@ -164,30 +167,40 @@ class Tagger:
             if isinstance(text, str) == is_split_into_words:
                 expected = "a list of words" if is_split_into_words else "a string (is_split_into_words=True: of words)"
                 raise UserError(f"Text {number}: expected {expected}, not {text!r:.80}.")
-        found = [mentions for *_, mentions in self.tag(batch)]
+        found = [mentions for *_, mentions in self.tag(batch, threshold)]
         return found[0] if single else found
 
-    def stream(self, texts: Iterable[str] | Iterable[Sequence[str]]) -> Iterator[list[dict[str, Any]]]:
+    def stream(
+        self, texts: Iterable[str] | Iterable[Sequence[str]], threshold: Threshold = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Yield the mentions of each of any number of texts, or lists of words, in their order."""
         if isinstance(texts, str):
             raise UserError(f"Expected texts, not one: {texts!r:.80}.")
         remaining = iter(texts)
         while batch := list(islice(remaining, STREAM_TEXTS)):
-            for *_, mentions in self.tag(batch):
+            for *_, mentions in self.tag(batch, threshold):
                 yield mentions
 
-    def tag(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> Iterator[tuple[dict, list[int], list[dict]]]:
+    def tag(
+        self, texts: Sequence[str] | Sequence[Sequence[str]], threshold: Threshold = None
+    ) -> Iterator[tuple[Mapping, list[int], list[dict]]]:
         """Yield for each text, or list of words, its words (`locate_words`), their label ids and its mentions.
+
+        Raises:
+            UserError: one of them is neither, or there is no such threshold.
+        """
+        thresholds = read_threshold(threshold, self.config, self.tags)
+        yield from find_mentions(*self.predict(texts), self.tags, self.calibration, thresholds)
+
+    def predict(self, texts: Sequence[str] | Sequence[Sequence[str]]) -> tuple[list[dict], list[np.ndarray]]:
+        """Return each text, or list of words, with its words (`locate_words`), and their logits [words, labels].
 
         Raises:
             UserError: one of them is neither.
         """
         located = [locate_words(_checked(text, number), self.rule) for number, text in enumerate(texts, 1)]
         words = [text["words"] for text in located]
-        logits = predict_windows(self.network, self.tokenizer, words, self.max_length, len(self.tags))
-        decoded = constrained_decode(logits, self.tags)
-        for text, scores, labels in zip(located, logits, decoded, strict=True):
-            yield text, labels, make_mentions(text, scores, labels, self.tags)
+        return located, predict_windows(self.network, self.tokenizer, words, self.max_length, len(self.tags))
 
 
 def _checked(text, number: int) -> str | list[str]:

@@ -11,17 +11,19 @@ from transformers import AutoModelForTokenClassification
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
 from ..data.statistics import mention_counts, word_count
+from ..evaluation.calibration import calibrate, choose_threshold, collect_mentions
 from ..evaluation.cost import benchmark_table, exported_table, measure, measure_exported
-from ..evaluation.metrics import count
+from ..evaluation.metrics import Counts, count
 from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
 from ..files import format_table, record, write_columns, write_json
 from ..publishing.hub import write_run
 from ..publishing.model_card import write_card
 from ..publishing.onnx_export import export_onnx, instruction_set
 from ..publishing.report import write_report
-from ..publishing.tables import SCORE_HEADER, score_cells
+from ..publishing.tables import SCORE_HEADER, score_cells, threshold_rows
+from ..runtime.confidence import Calibration
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
-from ..runtime.tags import UserError
+from ..runtime.tags import UserError, entity_types, spans
 from ..students.save import save_model
 from ..students.student import Student
 from ..teachers.signals import SignalStore, read_signals
@@ -42,11 +44,12 @@ def evaluate_teachers(
     Raises:
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
     """
-    evaluations = {}
+    evaluations: dict[str, Evaluation] = {}
     for name, corpus in corpora.evaluated().items():
         pieces = word_pieces(corpus, teachers[0].tokenizer)
         counts = count(read_signals(stores[name]), corpus["tags"], corpora.tags, pieces)
-        evaluations[name] = Evaluation(counts.scores() | counts.intervals(), counts.predictions)
+        calibration = evaluations["eval"].calibration if evaluations else None
+        evaluations[name] = make_evaluation(counts.scores(), counts, corpus["tags"], calibration)
     f1 = evaluations["eval"].scores["f1"]
     if f1 < args.min_teacher_f1:
         raise UserError(
@@ -58,12 +61,26 @@ def evaluate_teachers(
     return evaluations
 
 
+def make_evaluation(
+    scores: dict[str, float],
+    counts: Counts,
+    references: Sequence[Sequence[str]],
+    calibration: Calibration | None = None,
+) -> Evaluation:
+    """A model's scores on a corpus, with intervals, and those of its mentions (`calibrate`)."""
+    found = calibrate(counts, references, calibration)
+    errors = zip(("ece", "ece_low", "ece_high"), found.error, strict=True)
+    return Evaluation(scores | counts.intervals() | dict(errors), counts.predictions, found.scores, found.calibration)
+
+
 def evaluate_student(
     trainer: DistillationTrainer, student: Student, corpora: Corpora, teachers: Sequence[Teacher]
 ) -> dict[str, Evaluation]:
-    """Evaluate the trained student on each evaluated corpus."""
+    """Evaluate the trained student on each evaluated corpus, and write into its configuration what its scores are
+    calibrated with, which is fitted on the development data.
+    """
     pieces = teachers[0].tokenizer if teachers else student.tokenizer
-    evaluations = {}
+    evaluations: dict[str, Evaluation] = {}
     for name, corpus in corpora.evaluated().items():
         with PartialState().main_process_first():
             encoded = encode_dataset(
@@ -72,8 +89,23 @@ def evaluate_student(
         output = trainer.predict(encoded, metric_key_prefix=name)
         assert output.metrics is not None  # the rows have labels
         scores = {key.removeprefix(f"{name}_"): value for key, value in output.metrics.items()}
-        evaluations[name] = Evaluation(scores | trainer.counts.intervals(), trainer.counts.predictions)
+        calibration = evaluations["eval"].calibration if evaluations else None
+        evaluations[name] = make_evaluation(scores, trainer.counts, corpus["tags"], calibration)
+    student.model.config.score_calibration = evaluations["eval"].calibration._asdict()
     return evaluations
+
+
+def choose_thresholds(student: Student, evaluation: Evaluation, corpora: Corpora, precisions: Sequence[float]) -> None:
+    """Choose thresholds on the development data, and write them into the student's configuration."""
+    mentions = collect_mentions(evaluation.predictions, evaluation.mention_scores, corpora.eval["tags"])
+    types = entity_types(corpora.tags)
+    student.model.config.thresholds = {
+        f"{precision:g}": {entity: choose_threshold(mentions.of_type(entity), precision) for entity in types}
+        for precision in precisions
+    }
+    if precisions:
+        header, *rows = threshold_rows(mentions, student.model.config.thresholds)
+        print_main(f"\nThresholds on the scores of mentions (development data):\n{format_table(header, rows)}\n")
 
 
 def save_results(student: Student, args: DistillationArguments, corpora: Corpora, results: Results) -> None:
@@ -83,12 +115,24 @@ def save_results(student: Student, args: DistillationArguments, corpora: Corpora
     folder = Path(args.output_dir)
     save_model(student.model, student.tokenizer, folder)
     for name, corpus in corpora.evaluated().items():
-        predictions = results.evaluations["student"][name].predictions
-        by_teacher = results.evaluations.get("teacher", {}).get(name)
-        teacher = by_teacher.predictions if by_teacher else [["-"] * len(tags) for tags in predictions]
-        write_columns(folder / f"predictions_{name}.tsv", corpus["tokens"], corpus["tags"], teacher, predictions)
+        columns = [corpus["tokens"], corpus["tags"]]
+        for model in ("teacher", "student"):
+            if evaluation := results.evaluations.get(model, {}).get(name):
+                columns += [evaluation.predictions, _score_column(evaluation)]
+            else:
+                columns += 2 * [[["-"] * len(tags) for tags in corpus["tags"]]]
+        write_columns(folder / f"predictions_{name}.tsv", *columns)
     write_json(folder / RESULTS_NAME, results.to_dict())
     record(folder, [RESULTS_NAME])
+
+
+def _score_column(evaluation: Evaluation) -> list[list[str]]:
+    """The score of each mention at its first word, "-" at all other words."""
+    column = [["-"] * len(tags) for tags in evaluation.predictions]
+    for cells, tags, scores in zip(column, evaluation.predictions, evaluation.mention_scores, strict=True):
+        for (_, first, _), score in zip(spans(tags), scores, strict=True):
+            cells[first] = f"{score:.4f}"
+    return column
 
 
 def log_results(trainer: DistillationTrainer, results: Results) -> None:

@@ -12,7 +12,15 @@ from .preparation import (
     set_up_process,
     summary,
 )
-from .results import evaluate_student, evaluate_teachers, finish, log_results, save_results, training_figures
+from .results import (
+    choose_thresholds,
+    evaluate_student,
+    evaluate_teachers,
+    finish,
+    log_results,
+    save_results,
+    training_figures,
+)
 from .stages import (
     build,
     load_models,
@@ -69,6 +77,7 @@ def _run(arguments: RunArguments) -> None:
     student = build(arguments, corpora, tokenizer, teachers)
     trainer = train(student, args, corpora, teachers, stores.get("train", []))
     results.evaluations["student"] = evaluate_student(trainer, student, corpora, teachers)
+    choose_thresholds(student, results.evaluations["student"]["eval"], corpora, args.target_precision)
     results.compare(corpora.evaluated())
     results.figures |= training_figures(student, corpora, args)
     save_results(student, args, corpora, results)

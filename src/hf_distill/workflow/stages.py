@@ -26,6 +26,7 @@ from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import JOB_NAME, describe_job, read_job, reserve_output_dir
 from ..data.tag_format import corpus_format
+from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
 from ..files import changed_files, checkpoints, missing_from_checkpoint, read_manifest, record, write_json
 from ..publishing.hub import create_repository
@@ -238,6 +239,8 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
         classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
         trainer = train(classifier, args, labelled)
         metrics = trainer.evaluate()
+        calibration = calibrate(trainer.counts, labelled.eval["tags"]).calibration
+        encoder.model.config.score_calibration = calibration._asdict()
         if trainer.is_world_process_zero():
             save_model(trainer.student, tokenizer, folder)
             write_json(folder / RESULTS_NAME, metrics)

@@ -1,0 +1,249 @@
+"""How sure a model is: probabilities of mentions, by the forward-backward algorithm, and thresholds on them.
+
+The logits, divided by a temperature, are the scores of a distribution over the valid tag sequences (as of a
+linear-chain conditional random field whose only transitions are what the scheme allows). Valid sequences correspond
+one to one to sets of mentions, so that a mention has the probability that exactly it stands there.
+
+This file is copied next to a saved model as remote code: it may import only modules of this folder. It must import
+neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .decoding import Batch, Transitions, constrained_decode, find_transitions, make_batches
+from .tags import OUTSIDE, UserError, entity_types, spans
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+TINY = 1e-12  # probabilities count as at least so great
+Threshold = float | str | Mapping[str, float] | None
+
+
+class Calibration(NamedTuple):
+    """What makes probabilities fit how often a model is right; `config.score_calibration` of a student.
+
+    A mention of n words whose probability is p gets the score q with log(q / (1 - q)) = a log(p) - b log(1 - p) + c +
+    d log(n), by default p itself: beta calibration (Kull et al. 2017), and a term for what the model does not know:
+    errors at the words of a mention go together.
+
+    Attributes:
+        temperature: by which logits are divided.
+        a: at least 0.
+        b: at least 0.
+        c: any number.
+        d: any number.
+    """
+
+    temperature: float = 1.0
+    a: float = 1.0
+    b: float = 1.0
+    c: float = 0.0
+    d: float = 0.0
+
+    def score(self, probabilities: np.ndarray, words: np.ndarray) -> np.ndarray:
+        """Return the scores of mentions by their probabilities and numbers of words."""
+        yes, no = np.log(np.maximum(probabilities, TINY)), np.log(np.maximum(1 - probabilities, TINY))
+        log_odds = self.a * yes - self.b * no + self.c + self.d * np.log(words)
+        return 0.5 + 0.5 * np.tanh(log_odds / 2)  # the logistic function
+
+
+UNCALIBRATED = Calibration()
+
+
+def decode_mentions(
+    logits: Sequence[np.ndarray],
+    tags: Sequence[str],
+    calibration: Calibration = UNCALIBRATED,
+    thresholds: Mapping[str, float] | None = None,
+) -> tuple[list[list[int]], list[list[float]]]:
+    """Decode the most probable valid tag sequence of each sentence, and score its mentions.
+
+    Args:
+        logits: one array [words, labels] per sentence.
+        tags: the tag of each label id.
+        calibration: the model's (`read_calibration`).
+        thresholds: by entity type the score below which its mentions are left out: their words become O.
+
+    Returns:
+        One list of label ids per sentence, and the scores of the mentions in it.
+    """
+    decoded = constrained_decode(logits, tags)
+    found = mention_probabilities(logits, decoded, tags, calibration.temperature)
+    scores = [calibration.score(*own).tolist() for own in found]
+    if thresholds:
+        outside = list(tags).index(OUTSIDE)
+        for labels, own in zip(decoded, scores, strict=True):
+            mentions = list(zip(spans([tags[label] for label in labels]), own, strict=True))
+            own.clear()
+            for (entity, first, last), score in mentions:
+                if score >= thresholds[entity]:
+                    own.append(score)
+                else:
+                    labels[first:last] = [outside] * (last - first)
+    return decoded, scores
+
+
+def read_calibration(config: PretrainedConfig) -> Calibration:
+    """Return `config.score_calibration`, an object of the fields of `Calibration`; without one nothing is calibrated.
+
+    Raises:
+        UserError: it is something else.
+    """
+    values = getattr(config, "score_calibration", None)
+    if values is None:
+        return UNCALIBRATED
+    names = Calibration._fields
+    if not isinstance(values, dict) or set(values) != set(names) or not all(map(_is_number, values.values())):
+        raise UserError(
+            f"{config._name_or_path}: score_calibration has the numbers {', '.join(names)}: {values!r:.80}."
+        )
+    found = Calibration(**{name: float(values[name]) for name in names})
+    if not (found.temperature > 0 and found.a >= 0 and found.b >= 0 and np.isfinite(found).all()):
+        raise UserError(f"{config._name_or_path}: score_calibration is out of range: {values!r:.80}.")
+    return found
+
+
+def read_threshold(threshold: Threshold, config: PretrainedConfig, tags: Sequence[str]) -> dict[str, float]:
+    """Return for each entity type the score below which its mentions are left out; empty if none are.
+
+    Args:
+        threshold: None; a score for all types; scores by type (other types have none); or the name of one of
+            `config.thresholds`, a precision such as "0.95". A type for which no score keeps that precision (null there)
+            is left out altogether.
+        config: the model's configuration.
+        tags: its tags.
+
+    Raises:
+        UserError: there is no such threshold, type or score.
+    """
+    types = entity_types(tags)
+    by_type: Any = threshold
+    if threshold is None:
+        return {}
+    if isinstance(threshold, str):
+        kept = getattr(config, "thresholds", None)
+        kept = kept if isinstance(kept, dict) else {}
+        by_type = kept.get(threshold)
+        if not isinstance(by_type, dict):
+            names = ", ".join(map(repr, kept)) or "none (distil with --target_precision to choose some)"
+            raise UserError(f"threshold {threshold!r:.80}: config.thresholds of this model are {names}.")
+        by_type = {entity: float("inf") if score is None else score for entity, score in by_type.items()}
+    elif not isinstance(threshold, Mapping):
+        by_type = dict.fromkeys(types, threshold)
+    for entity, score in by_type.items():
+        if entity not in types:
+            raise UserError(f"threshold: {entity!r:.80} is no type of this model: {', '.join(types)}.")
+        if not _is_number(score) or not (0 <= score <= 1 or score == float("inf")):
+            raise UserError(f"threshold: a score is a number from 0 to 1, not {score!r:.80}.")
+    return {entity: float(by_type.get(entity, 0.0)) for entity in types}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def mention_probabilities(
+    logits: Sequence[np.ndarray], labels: Sequence[Sequence[int]], tags: Sequence[str], temperature: float = 1.0
+) -> list[np.ndarray]:
+    """Return of each sentence its mentions: the probability that exactly it stands there, and its words; [2, mentions].
+
+    Args:
+        logits: one array [words, labels] per sentence.
+        labels: the mentions, as a valid sequence of label ids per sentence (`constrained_decode`).
+        tags: the tag of each label id.
+        temperature: by which logits are divided.
+    """
+    mentions = [np.empty((2, 0))] * len(logits)
+    transitions = find_transitions(tuple(tags))
+    opens, continues = (np.array([tag[:2] in prefixes for tag in tags]) for prefixes in (("B-", "S-"), ("I-", "E-")))
+    opening = set(np.flatnonzero(opens).tolist())
+    chosen = [number for number, own in enumerate(labels) if not opening.isdisjoint(own)]
+    for batch in make_batches([logits[number] for number in chosen], transitions.labels):
+        numbers = [chosen[number] for number in batch.numbers]
+        before, after, total = _forward_backward(batch, transitions, temperature)
+        # Sentence after sentence; before and after a mention no other is open, which is state 0.
+        opened, closed = np.empty((2, len(batch.by_place)))
+        opened[batch.by_place], closed[batch.by_place] = before[:, 0], after[:, 0]
+        path = np.concatenate([labels[number] for number in numbers])
+        inside = np.concatenate([logits[number][range(len(labels[number])), labels[number]] for number in numbers])
+        inside = np.append(inside.astype(np.float64) / temperature, 0.0)
+        goes_on = np.append(continues[path[1:]], False)
+        first, last = np.flatnonzero(opens[path]), np.flatnonzero((opens | continues)[path] & ~goes_on)
+        sentences = np.repeat(np.arange(len(numbers)), batch.lengths)[first]
+        sums = np.add.reduceat(inside, np.stack([first, last + 1], 1).ravel())[::2]
+        probabilities = np.exp(np.minimum(0.0, opened[first] + sums + closed[last] - total[sentences]))
+        found = np.stack([probabilities, 1 + last - first])
+        for number, own in zip(
+            numbers, np.split(found, np.searchsorted(sentences, range(1, len(numbers))), axis=1), strict=True
+        ):
+            mentions[number] = own
+    return mentions
+
+
+def measure_uncertainty(logits: Sequence[np.ndarray], tags: Sequence[str], temperature: float = 1.0) -> list[float]:
+    """Return how much the annotation of each sentence would tell: the mean entropy of where its mentions begin and end.
+
+    Each word has, for each entity type, a probability that a mention begins there, and one that a mention ends there.
+    The entropy of these yes-or-no questions (in bits, 0 to 1) is averaged with the probabilities as weights, so that
+    what is hardly a mention hardly counts, and long sentences are not more uncertain than short ones.
+
+    Args:
+        logits: one array [words, labels] per sentence.
+        tags: the tag of each label id.
+        temperature: by which logits are divided.
+    """
+    found = [0.0] * len(logits)
+    transitions = find_transitions(tuple(tags))
+    opens = np.array([tag[:2] in ("B-", "S-") for tag in tags])[transitions.labels]
+    closes = (transitions.targets.argmax(0) == 0) & (np.array(tags)[transitions.labels] != OUTSIDE)
+    types = np.array([tag.partition("-")[2] for tag in tags])[transitions.labels]
+    kinds = [(types == entity) & steps for entity in entity_types(tags) for steps in (opens, closes)]
+    questions = np.stack(kinds, 1).astype(np.float64)  # [steps, 2 * types]
+    for batch in make_batches(logits, transitions.labels):
+        before, after, total = _forward_backward(batch, transitions, temperature)
+        sentences = np.repeat(np.arange(len(total)), batch.lengths)[batch.by_place]
+        log_steps = before[:, transitions.sources] + batch.weights / temperature
+        log_steps += after[:, transitions.targets.argmax(0)] - total[sentences, None]
+        chances = np.clip(np.exp(log_steps) @ questions, TINY, 1 - TINY)
+        entropies = -(chances * np.log2(chances) + (1 - chances) * np.log2(1 - chances))
+        sums = [np.bincount(sentences, values.sum(1)) for values in (chances * entropies, chances)]
+        for number, value in zip(batch.numbers.tolist(), (sums[0] / sums[1]).tolist(), strict=True):
+            found[number] = value
+    return found
+
+
+def _forward(batch: Batch, transitions: Transitions, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log sums over the paths to each state before each word, [words, states], and over all, [sentences]."""
+    before = np.empty((len(batch.weights), len(transitions.first)))
+    values = np.full((len(batch.numbers), len(transitions.first)), -np.inf)
+    values[:, 0] = 0.0
+    for begin, end in batch.places:
+        before[begin:end] = own = values[: end - begin]
+        steps = batch.weights[begin:end] / temperature + own.take(transitions.sources, axis=1)
+        np.logaddexp.reduceat(steps, transitions.first, axis=1, out=own)
+    return before, values[:, 0]
+
+
+def _forward_backward(
+    batch: Batch, transitions: Transitions, temperature: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """As `_forward`, with the log sums over the paths from each state after each word, [words, states], between."""
+    before, total = _forward(batch, transitions, temperature)
+    order = np.argsort(transitions.sources, kind="stable")
+    states, first = np.unique(transitions.sources[order], return_index=True)
+    targets = transitions.targets.argmax(0)[order]
+    after = np.empty_like(before)
+    values = np.full((len(batch.numbers), before.shape[1]), -np.inf)
+    values[:, 0] = 0.0
+    for begin, end in reversed(batch.places):
+        after[begin:end] = own = values[: end - begin]
+        steps = batch.weights[begin:end, order] / temperature + own.take(targets, axis=1)
+        own[:] = -np.inf
+        own[:, states] = np.logaddexp.reduceat(steps, first, axis=1)
+    return before, after, total
