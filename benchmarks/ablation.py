@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from common import ROOT, markdown, run_resumable
 
-from hf_distill.data.readers.tsv import load_tsv
+from hf_distill.data.readers.labelled import load_tsv
 from hf_distill.evaluation.metrics import f1_difference
 
 BASE = {"transfer_sentences": 24_000, "num_train_epochs": 3, "export": None}

@@ -98,7 +98,7 @@ def examine(name: str, counts: Counts, gold: Sequence[Sequence[str]], splits: in
         "promises": {
             str(precision): {
                 "chosen": len(kept),
-                "kept": sum(keeps for keeps, _ in kept),
+                "kept": sum(bool(keeps) for keeps, _ in kept),
                 "recall": round(float(np.mean([recall for _, recall in kept])), 4) if kept else None,
             }
             for precision, kept in promises.items()

@@ -18,5 +18,5 @@ def test_a_refusal_is_one_message_without_a_traceback(tmp_path):
     environment = os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 2
-    assert "\nbad.tsv:3: expected a token and a tag" in "\n" + done.stderr
+    assert "\nbad.tsv:3: expected 2 columns, a token and its tag" in "\n" + done.stderr
     assert "Traceback" not in done.stderr

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from .arguments import ModelArguments as ModelArguments
     from .data.augmentation import augment as augment
     from .data.encoding import encode_dataset as encode_dataset
+    from .data.readers.labelled import load_tsv as load_tsv
     from .data.readers.text import load_unlabeled as load_unlabeled
-    from .data.readers.tsv import load_tsv as load_tsv
     from .data.tag_format import TagFormat as TagFormat
     from .evaluation.metrics import EntityScores as EntityScores
     from .runtime.pipeline import MentionPipeline as MentionPipeline
@@ -41,7 +41,7 @@ _MODULES = {
     "build_student": "students.build",
     "encode_dataset": "data.encoding",
     "load_teacher": "teachers.teacher",
-    "load_tsv": "data.readers.tsv",
+    "load_tsv": "data.readers.labelled",
     "load_unlabeled": "data.readers.text",
     "save_model": "students.save",
 }

@@ -13,6 +13,16 @@ TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
 LEARNING_RATES = {"bilstm": 1e-3, "tinybert": 3e-4, "auto": 1e-4}
 TAG_SCHEMES = list(SCHEMES)
+# Formats of annotation tools, and the endings that their files may have; brat has a folder.
+ANNOTATION_FORMATS = {
+    "labelstudio": (".json",),
+    "doccano": (".jsonl",),
+    "prodigy": (".jsonl",),
+    "pubtator": (".pubtator", ".txt"),
+    "brat": ("",),
+    "conll": (".conll", ".tsv", ".txt"),
+}
+INPUT_FORMATS = "tsv conll jsonl pubtator brat bioc spacy".split()
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
 
@@ -167,11 +177,44 @@ class ModelArguments:
         )
 
 
+@dataclass(kw_only=True)
+class FormatArguments:
+    """Arguments of the formats of labelled corpora."""
+
+    input_format: str | None = option(
+        None,
+        "Format of the corpora. Default: by ending (.tsv, .jsonl, .pubtator, .xml, .spacy; folder: brat) and content.",
+        choices=INPUT_FORMATS,
+    )
+    token_column: str | None = option(
+        None, "Column of words: its name in a dataset or JSON (default: tokens), its number in a file (default: 1)."
+    )
+    tag_column: str | None = option(
+        None,
+        "Column of tags: its name in a dataset or JSON (default: ner_tags), its number in a file (default: the last).",
+    )
+    misaligned: str | None = option(
+        None,
+        "A mention that begins or ends inside a word: split the word there, widen the mention to the whole word, or "
+        "drop it. Default: the run stops.",
+        choices=["split", "widen", "drop"],
+    )
+    nested: str | None = option(
+        None,
+        "Of mentions that overlap keep the longest, or the first. Default: the run stops.",
+        choices=["longest", "first"],
+    )
+
+
 @dataclass
-class DataArguments:
+class DataArguments(FormatArguments):
     """Arguments of the corpora, of augmentation and of the windows."""
 
-    path_to_train: str | None = option(None, "Training corpus: TSV with a token and its tag (IOB2 or IOBES) per line.")
+    path_to_train: str | None = option(
+        None,
+        "Training corpus: a word and its tag per line (.tsv, .conll), texts with mentions or words with tags (.jsonl), "
+        "PubTator, BioC, .spacy, or a folder of brat.",
+    )
     path_to_val: str | None = option(None, "Development corpus, same format; selects the best checkpoint.")
     path_to_test: str | None = option(None, "Test corpus, same format; only evaluated.")
     path_to_unlabeled: list[str] = option(
@@ -191,8 +234,6 @@ class DataArguments:
         "A Hub dataset (or local folder) with token and tag columns, instead of --path_to_train, _val and _test.",
     )
     dataset_config_name: str | None = option(None, "Configuration of the dataset.")
-    token_column: str = option("tokens", "Column of words in the dataset.")
-    tag_column: str = option("ner_tags", "Column of tags in the dataset, as text or ClassLabel.")
     validation_fraction: float | None = option(
         None, "Without development data: take this fraction of the training sentences for that, drawn by --seed."
     )
@@ -394,6 +435,27 @@ class PublishingArguments:
 
 
 @dataclass
+class ConvertArguments(FormatArguments):
+    """Arguments of `convert`."""
+
+    input: str = option("", "A labelled corpus; the first argument after convert.")
+    output: str = option(
+        "",
+        "The file to write, the second argument: .jsonl, a text with its mentions per line (characters untouched, "
+        "overlaps kept; words are joined by blanks), or .tsv, a word and its tag per line.",
+    )
+    tag_scheme: str = option("IOBES", "Tag scheme of .tsv.", choices=["IOB2", "IOBES"])
+    input_scheme: str | None = option(
+        None, "Tag scheme of the input; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
+    )
+    entity_type: str | None = option(None, "The entity type of an input whose tags name none (B, I, O).")
+
+    def __post_init__(self):
+        check(bool(self.input and self.output), "convert needs two names: IN OUT. See --help.")
+        check(self.output.endswith((".jsonl", ".tsv")), f"{self.output}: unknown ending; known are .jsonl, .tsv.")
+
+
+@dataclass
 class PredictionArguments:
     """Arguments of `predict`."""
 
@@ -416,6 +478,12 @@ class PredictionArguments:
         "int8 or onnx: the model's ONNX file in ONNX Runtime; pytorch; auto: PyTorch on a GPU, else the first of these "
         "that is available.",
         choices=["auto", "int8", "onnx", "pytorch"],
+    )
+    format: str | None = option(
+        None,
+        "Write it for an annotation tool: labelstudio (.json), doccano, prodigy (.jsonl), pubtator, brat (a folder), "
+        "or conll (words and tags in IOB2).",
+        choices=list(ANNOTATION_FORMATS),
     )
     threshold: list[str] = option(
         [],
@@ -445,7 +513,11 @@ class PredictionArguments:
     def __post_init__(self):
         self.chosen_threshold()
         check(self.most_uncertain >= 0, "--most_uncertain is a number of texts.")
-        lines = self.output.removesuffix(".gz").endswith(".jsonl")
+        if self.format:
+            name = "" if self.format == "brat" else Path(self.output).suffix
+            endings = ANNOTATION_FORMATS[self.format]
+            check(name in endings, f"--format {self.format} writes {' or '.join(endings)}, not {self.output}.")
+        lines = self.output.removesuffix(".gz").endswith(".jsonl") or self.format not in (None, "conll")
         check(not self.most_uncertain or lines, "--most_uncertain writes texts with their uncertainty: .jsonl.")
 
     def chosen_threshold(self) -> float | str | dict[str, float] | None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from .parsing import parse_arguments, parse_prediction, parse_report
+from .parsing import parse_arguments, parse_convert, parse_prediction, parse_report
 from .runtime.tags import UserError
 
 
@@ -23,6 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             write_report(report.folders, report.output)
             print(f"Report: {report.output}")
+            return 0
+        if argv and argv[0] == "convert":
+            conversion = parse_convert(argv[1:])
+            from .data.formats.convert import convert
+
+            print(convert(conversion))
             return 0
         arguments = parse_arguments(argv)
         # This import takes seconds; --help and a mistyped flag should not wait for it.

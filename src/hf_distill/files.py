@@ -1,10 +1,12 @@
-"""Writing files so that no crash, and no other process, leaves half of one behind; reading those of a training run."""
+"""Reading lines; writing files so that no crash, and no other process, leaves half of one; files of a training run."""
 
+import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,6 +45,41 @@ def write_json(path: str | Path, content) -> None:
 def read_json(path: Path) -> dict:
     """Read a JSON object; an empty one if the file does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of a UTF-8 file (gzip if its name ends in .gz), without line ends and byte order mark.
+
+    Raises:
+        UserError: the file is not valid gzip or UTF-8, or a line has a NUL character.
+    """
+    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
+        number = 0
+        while True:
+            number += 1
+            try:
+                raw = file.readline()
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise UserError(f"{path}:{number}: not a whole gzip file: {error}. Compress the file again.") from None
+            if not raw:
+                return
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start}): {raw[:80]!r}. "
+                    "Convert the file to UTF-8."
+                ) from None
+            line = line.rstrip("\n").removesuffix("\r")
+            if "\0" in line:
+                raise UserError(f"{path}:{number}: the line contains a NUL character: {line!r}. Remove it.")
+            yield number, line
+
+
+def check_file(path: str) -> None:
+    """Raise UserError if there is no such file."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file.")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
+    ConvertArguments,
     DataArguments,
     DistillationOptions,
     ModelArguments,
@@ -36,7 +37,8 @@ PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "h
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
-    "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]"
+    "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
+    "       %(prog)s convert IN OUT"
 )
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
@@ -91,9 +93,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
     if argv and not argv[0].startswith("-") and argv[0] != QUICKSTART.stem and not Path(argv[0]).is_file():
-        raise UserError(
-            f"{argv[0]}: no such file. The first argument is a YAML file, a command (predict, report), or a flag."
-        )
+        raise UserError(f"{argv[0]}: no such file. It is no command (predict, report, convert), flag or YAML file.")
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
         parser = _Parser(*own, prog=PROGRAM, usage=USAGE)
@@ -144,6 +144,19 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
     return PredictionArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+
+
+def parse_convert(argv: Sequence[str]) -> ConvertArguments:
+    """Parse `IN OUT [--flag value ...]`, the arguments after `convert`.
+
+    Raises:
+        UserError: an unknown flag (the message suggests the nearest known one), a missing name, or an invalid value.
+    """
+    parser = _Parser(ConvertArguments, prog=f"{PROGRAM} convert", usage="%(prog)s IN OUT [--flag value ...]")
+    arguments = list(argv)
+    names = [name for name in arguments[:2] if not name.startswith("-")]
+    arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(("input", "output"), names, strict=False)]
+    return ConvertArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
 
 
 def parse_report(argv: Sequence[str]) -> ReportArguments:

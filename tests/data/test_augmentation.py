@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hf_distill import augment
 from hf_distill.data.readers.common import SENTENCES
-from hf_distill.data.readers.tsv import load_tsv
+from hf_distill.data.readers.labelled import load_tsv
 from hf_distill.runtime.tags import detect_scheme, find_invalid, spans
 
 ALONE = {name: dict.fromkeys(("lwtr_p", "mr_p", "sis_p"), 0.0) | {f"{name}_p": 1.0} for name in ("lwtr", "mr", "sis")}

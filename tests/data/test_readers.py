@@ -7,8 +7,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 
 from hf_distill.data.readers.common import SENTENCES
 from hf_distill.data.readers.hub import load_hub_splits
+from hf_distill.data.readers.labelled import load_tsv
 from hf_distill.data.readers.text import load_unlabeled, load_unlabeled_dataset
-from hf_distill.data.readers.tsv import load_tsv
 from hf_distill.data.statistics import describe, known_types
 from hf_distill.data.tag_format import TagFormat
 from hf_distill.runtime.tags import UserError
@@ -91,9 +91,9 @@ def test_tsv_keeps_odd_tokens_and_the_names_of_types(tmp_path):
 @pytest.mark.parametrize(
     ("content", "line", "says"),
     [
-        ("a\tO\nb\n", 2, "found 1 column: 'b'"),
-        ("a\tO\n\nb O\n", 3, "found 1 column: 'b O'"),
-        ("a\tO\nb\tNN\tO\n", 2, r"found 3 columns: 'b\tNN\tO'"),
+        ("a\tO\nb\n", 2, "found 1: 'b'"),
+        ("a\tO\n\nb O\n", 3, "found 1: 'b O'"),
+        ("a\tO\nb\tNN\tO\n", 2, r"found 3: 'b\tNN\tO'"),
         ("a\tO\n\tO\n", 2, r"the token is empty: '\tO'"),
         ("a\tO\n \tO\n", 2, r"the token is empty: ' \tO'"),
         ("a\tO\r\nb\t\r\n", 2, r"the tag is empty: 'b\t'"),
@@ -224,9 +224,9 @@ def test_lines_that_belong_to_no_sentence(tmp_path, caplog):
     path = write(tmp_path, before + IOBES + "\n#\tO\n\n-DOCSTART- -X- -X- O\n\n#2\n#2\tO\n")
     loaded = load_tsv(path, "IOBES")
     assert loaded["tokens"][:] == [*TOKENS, ["#"], ["#2"]], "a token may be a number sign"
-    assert f"{path}: lines that belong to no sentence (-DOCSTART-: 2, comments: 3) are left out." in caplog.text
+    assert f"{path}: not taken as it stands: -DOCSTART-: 2, comments: 3." in caplog.text
     inside = write(tmp_path, "p53\tO\n# not here\n")
-    assert refusal_of(load_tsv, inside, "IOBES").startswith(f"{inside}:2: expected a token and a tag")
+    assert refusal_of(load_tsv, inside, "IOBES").startswith(f"{inside}:2: expected 2 columns, a token and its tag")
     nothing = write(tmp_path, "# only\n\n-DOCSTART-\tO\n")
     assert refusal_of(load_tsv, nothing, "IOBES").startswith(f"{nothing}:1: the file has no sentence")
 
@@ -240,7 +240,7 @@ def test_tags_that_are_numbers(tmp_path):
     message = refusal_of(load_tsv, path, "IOBES", None, TagFormat(names=("O", "B-GENE")))
     assert message == f"{path}:4: the tag '2' has no name: --tag_names has 0 to 1."
     data = rows(TOKENS, [[1, 0, 1, 2], [0]])
-    splits = load_hub_splits(write_splits(tmp_path, train=data), None, "tokens", "ner_tags", "IOBES", names)
+    splits, _ = load_hub_splits(write_splits(tmp_path, train=data), None, "tokens", "ner_tags", "IOBES", names)
     assert splits["train"].to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS}
 
 
@@ -251,7 +251,7 @@ def test_the_development_split_of_a_dataset_has_many_names(tmp_path, name):
         dataset.to_parquet(tmp_path / f"{split}.parquet")
     files = "\n".join(f"  - split: {split}\n    path: {split}.parquet" for split in data)
     (tmp_path / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files:\n{files}\n---\n")
-    assert list(load_hub_splits(str(tmp_path), None, "tokens", "ner_tags", "IOBES")) == ["train", "validation"]
+    assert list(load_hub_splits(str(tmp_path), None, "tokens", "ner_tags", "IOBES")[0]) == ["train", "validation"]
 
 
 RAW = "Loss of p53, (MDM2).\nIL-2 binds.\n"
@@ -366,7 +366,7 @@ def test_faulty_text_is_refused_with_its_line(tmp_path, content, line, says):
 
 def test_hub_dataset_with_tags_as_text(tmp_path):
     data = rows(TOKENS, IOB2_TAGS)
-    splits = load_hub_splits(
+    splits, _ = load_hub_splits(
         write_splits(tmp_path, train=data, validation=data.select([0])), None, "tokens", "ner_tags", "IOBES"
     )
     assert {name: split.to_dict() for name, split in splits.items()} == {
@@ -379,7 +379,7 @@ def test_hub_dataset_as_json_lines_with_other_columns(tmp_path):
     data = Dataset.from_dict({"id": ["0", "1"], "words": TOKENS, "labels": IOBES_TAGS})
     for split in ("train", "validation", "test"):
         data.to_json(tmp_path / f"{split}.jsonl")
-    splits = load_hub_splits(str(tmp_path), None, "words", "labels", "IOB2")
+    splits, _ = load_hub_splits(str(tmp_path), None, "words", "labels", "IOB2")
     assert list(splits) == ["train", "validation", "test"]
     assert all(split.to_dict() == {"tokens": TOKENS, "tags": IOB2_TAGS} for split in splits.values())
 
@@ -391,13 +391,13 @@ def test_hub_dataset_with_class_labels(tmp_path):
     data = rows(TOKENS, [[0, 2, 0, 1], [2]], features=features)
     folder = write_splits(tmp_path, train=data, validation=data)
     genes = TagFormat(renamed=(("protein", "GENE"),))
-    splits = load_hub_splits(folder, None, "tokens", "ner_tags", "IOBES", genes)
+    splits, _ = load_hub_splits(folder, None, "tokens", "ner_tags", "IOBES", genes)
     assert all(split.to_dict() == {"tokens": TOKENS, "tags": IOBES_TAGS} for split in splits.values())
 
 
 def test_hub_dataset_of_several_types(tmp_path):
     data = rows([["a", "b"], ["c"]], [["B-GENE", "B-CHEMICAL"], ["O"]])
-    splits = load_hub_splits(write_splits(tmp_path, train=data, validation=data), None, "tokens", "ner_tags", "IOB2")
+    splits, _ = load_hub_splits(write_splits(tmp_path, train=data, validation=data), None, "tokens", "ner_tags", "IOB2")
     assert splits["validation"].to_dict() == {"tokens": [["a", "b"], ["c"]], "tags": [["B-GENE", "B-CHEMICAL"], ["O"]]}
 
 

@@ -13,9 +13,11 @@ from ..files import write_columns
 from ..runtime.tags import UserError, make_tags
 from ..runtime.words import DEFAULT_RULE, WORDS_THAT_FIT, choose_rule
 from .augmentation import augment
+from .formats.documents import choose_word_rule
+from .formats.source import Source
 from .readers.hub import SPLITS, load_hub_splits
+from .readers.labelled import load_labelled
 from .readers.text import load_unlabeled, load_unlabeled_dataset
-from .readers.tsv import load_tsv
 from .statistics import find_leaked, known_types, mention_counts
 from .tag_format import corpus_format, differing_in_case
 
@@ -77,7 +79,7 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
         UserError: a file or row is invalid.
     """
     with PartialState().main_process_first():
-        splits = _load_splits(args, args.tag_scheme, seed)
+        splits, rule = _load_splits(args, args.tag_scheme, seed)
     held_out = [splits[name] for name in EVALUATED if name in splits]
     types = known_types(splits["train"])
     train = _check_leaks("train", splits["train"], held_out, args.drop_leaked)
@@ -107,7 +109,7 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
             f"--drop_leaked 1 leaves no training sentence with {', '.join(sorted(lost_types))}: all of them also "
             "occur in devel or test data."
         )
-    rule, found = choose_rule(train["tokens"][:])
+    rule, found = (rule, 1.0) if rule else choose_rule(train["tokens"][:])
     if found < WORDS_THAT_FIT and PartialState().is_main_process:
         logger.warning(
             f"{source}: no rule splits running text into words like those of the training data: the best ({rule}) "
@@ -119,9 +121,9 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented, rule, found)
 
 
-def _load_splits(args: DataArguments, tag_scheme: str, seed: int) -> dict[str, Dataset]:
-    """The labelled splits; `eval` may come out of `train`."""
-    splits = _read_splits(args, tag_scheme)
+def _load_splits(args: DataArguments, tag_scheme: str, seed: int) -> tuple[dict[str, Dataset], str | None]:
+    """The labelled splits, `eval` perhaps out of `train`, and how their texts were split into words, if they had to."""
+    splits, rule = _read_splits(args, tag_scheme)
     source, fraction = args.path_to_train or args.dataset_name, args.validation_fraction
     if "eval" in splits and fraction:
         raise UserError(f"{source}: has development data; leave out --validation_fraction.")
@@ -144,28 +146,36 @@ def _load_splits(args: DataArguments, tag_scheme: str, seed: int) -> dict[str, D
                 "another fraction or --seed."
             )
         splits |= {"train": parts["train"], "eval": parts["test"]}
-    return splits
+    return splits, rule
 
 
-def _read_splits(args: DataArguments, tag_scheme: str) -> dict[str, Dataset]:
+def _read_splits(args: DataArguments, tag_scheme: str) -> tuple[dict[str, Dataset], str | None]:
     if args.dataset_name:
         names = {"validation": "eval"}
-        splits = load_hub_splits(
+        splits, rule = load_hub_splits(
             args.dataset_name,
             args.dataset_config_name,
             args.token_column,
             args.tag_column,
             tag_scheme,
             corpus_format(args),
+            args.misaligned,
+            args.nested,
         )
-        return {names.get(split, split): dataset for split, dataset in splits.items()}
+        return {names.get(split, split): dataset for split, dataset in splits.items()}, rule
     assert args.path_to_train is not None  # `DataArguments` demands one of the two
-    train = load_tsv(args.path_to_train, tag_scheme, tag_format=corpus_format(args))
-    types = known_types(train)
-    paths = {"eval": args.path_to_val, "test": args.path_to_test}
-    return {"train": train} | {
-        name: load_tsv(path, tag_scheme, types, corpus_format(args)) for name, path in paths.items() if path
-    }
+    paths = {"train": args.path_to_train, "eval": args.path_to_val, "test": args.path_to_test}
+    sources = {name: Source.find(path, args) for name, path in paths.items() if path}
+    found: dict[str, Dataset] = {}
+    rule = choose_word_rule(sources["train"].documents()) if sources["train"].has_documents() else None
+    own = rule
+    for name, source in sources.items():
+        types = known_types(found["train"]) if found else None
+        documents = source.has_documents()
+        if documents and own is None:
+            own, _ = choose_rule(found["train"]["tokens"][:])
+        found[name] = load_labelled(source, tag_scheme, types, corpus_format(args), own if documents else None)
+    return found, rule
 
 
 def _warn_of_case(counts: Mapping[str, int], source: str) -> None:

@@ -7,6 +7,7 @@ depend on the number of processes. Under `accelerate launch`, the processes take
 
 import glob
 import gzip
+import json
 import os
 import uuid
 import zlib
@@ -25,6 +26,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ..arguments import PredictionArguments
+from ..data.formats.writing import write_annotations
 from ..files import TEMPORARY, lock
 from ..runtime.confidence import read_threshold
 from ..runtime.mentions import running_text_notice
@@ -161,7 +163,7 @@ def _lock_output(output: str, main_process: bool) -> Iterator[None]:
 
 def _check_files(args: PredictionArguments) -> None:
     """Raise UserError for an unusable input or output path."""
-    for paths, endings in ((args.input, INPUTS), ([args.output], OUTPUTS)):
+    for paths, endings in ((args.input, INPUTS), ([] if args.format else [args.output], OUTPUTS)):
         for path in paths:
             if ending(path) not in endings:
                 raise UserError(f"{path}: unknown ending; known are {', '.join(endings)}, each also with .gz.")
@@ -173,7 +175,8 @@ def _check_files(args: PredictionArguments) -> None:
     if not Path(args.output).parent.is_dir():
         raise UserError(f"{args.output}: there is no folder {Path(args.output).parent}; create it first.")
     if Path(args.output).is_dir():
-        raise UserError(f"{args.output}: --output is a folder; give the name of a file.")
+        what = "a folder that does not exist yet" if args.format == "brat" else "a file"
+        raise UserError(f"{args.output}: --output is a folder; give the name of {what}.")
 
 
 def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup, list[str]]:
@@ -193,7 +196,7 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup,
         if (folder / file).is_file() and ours:
             student = Tagger(folder, precision)  # what is wrong with it is said before the work begins
             student.config._name_or_path = args.model
-            setup = Setup(str(folder), tuple(student.tags), args.output, precision=precision)
+            setup = Setup(str(folder), tuple(student.tags), _lines_of(args), precision=precision)
             return runtime, _with_thresholds(setup, args, student.config), _notices(args, student.config)
         if (folder / file).is_file():
             return runtime, *_foreign(args, device, str(folder / file))
@@ -203,6 +206,13 @@ def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup,
 def _with_thresholds(setup: Setup, args: PredictionArguments, config) -> Setup:
     thresholds = read_threshold(args.chosen_threshold(), config, setup.tags)
     return replace(setup, thresholds=tuple(thresholds.items()), most_uncertain=args.most_uncertain)
+
+
+def _lines_of(args: PredictionArguments) -> str:
+    """Name of the output whose ending says what the processes write: what `write_annotations` reads, or the output."""
+    if not args.format:
+        return args.output
+    return f"{args.output}.conll" if args.format == "conll" else f"{args.output}.jsonl"
 
 
 def _notices(args: PredictionArguments, config) -> list[str]:
@@ -219,7 +229,7 @@ def _foreign(args: PredictionArguments, device: str, onnx: str | None) -> tuple[
     setup = Setup(
         args.model,
         tuple(tags),
-        args.output,
+        _lines_of(args),
         begins_inside=True if args.scheme == "IOB1" else None,
         onnx=onnx,
         device=device,
@@ -293,7 +303,7 @@ def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator
 
 def _join_parts(args: PredictionArguments, parts: Sequence[Path], lengths: Sequence[Sequence[int]]) -> None:
     """Merge the part files of all processes into the output. `lengths` lists the chunk sizes of each part in bytes."""
-    if len(lengths) == 1 and not args.most_uncertain:
+    if len(lengths) == 1 and not args.most_uncertain and not args.format:
         os.replace(parts[0], args.output)
         return
     merged = parts[0].with_name(f"{parts[0].name}-all")
@@ -305,7 +315,11 @@ def _join_parts(args: PredictionArguments, parts: Sequence[Path], lengths: Seque
                 for part, sizes in zip(opened, lengths, strict=True):
                     file.write(part.read(sizes[turn]) if turn < len(sizes) else b"")
         if args.most_uncertain:
-            keep_most_uncertain(merged, args.output, args.most_uncertain)
-        os.replace(merged, args.output)
+            keep_most_uncertain(merged, _lines_of(args), args.most_uncertain)
+        if args.format and args.format != "conll":
+            with open(merged, encoding="utf-8") as lines:
+                write_annotations(map(json.loads, lines), args.output, args.format)
+        else:
+            os.replace(merged, args.output)
     finally:
         merged.unlink(missing_ok=True)

@@ -93,7 +93,8 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     texts = list(_READERS[ending(chunk.path)](chunk))
     if not texts:
         return b"", 0
-    tagger, scheme = _load_tagger(setup), detect_scheme(setup.tags)
+    tagger = _load_tagger(setup)
+    scheme = "IOB2" if ending(setup.output) == ".conll" else detect_scheme(setup.tags)
     located, logits = tagger.predict([text for text, _, _ in texts])
     found: Iterable = find_mentions(located, logits, tagger.tags, tagger.calibration, dict(setup.thresholds))
     if setup.most_uncertain:

@@ -3,12 +3,10 @@
 Readers neither repair nor skip invalid input. They raise a `UserError` that starts with `PATH:LINE:`.
 """
 
-import gzip
 import hashlib
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from datasets import Dataset, Features, List, Value
@@ -17,6 +15,7 @@ from transformers.utils import logging
 
 from ...runtime.schemes import SCHEMES
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
+from ..formats.documents import Alignment, Document
 from ..tag_format import TagFormat, differing_in_case
 
 logger = logging.get_logger(__name__)
@@ -25,41 +24,6 @@ SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("strin
 
 # Part of the fingerprint of cached datasets: increase it when the same file would be read differently.
 READER = 2
-
-
-def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of a UTF-8 file (gzip if its name ends in .gz), without line ends and byte order mark.
-
-    Raises:
-        UserError: the file is not valid gzip or UTF-8, or a line has a NUL character.
-    """
-    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-        number = 0
-        while True:
-            number += 1
-            try:
-                raw = file.readline()
-            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                raise UserError(f"{path}:{number}: not a whole gzip file: {error}. Compress the file again.") from None
-            if not raw:
-                return
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start}): {raw[:80]!r}. "
-                    "Convert the file to UTF-8."
-                ) from None
-            line = line.rstrip("\n").removesuffix("\r")
-            if "\0" in line:
-                raise UserError(f"{path}:{number}: the line contains a NUL character: {line!r}. Remove it.")
-            yield number, line
-
-
-def check_file(path: str) -> None:
-    """Raise UserError if there is no such file."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file.")
 
 
 def content_digest(path: str) -> str:
@@ -166,6 +130,69 @@ def tag_reader(
             "type are read as one mention."
         )
     return TagReader(scheme, tags, target, known)
+
+
+def load_documents(
+    read: Callable[..., Iterable[Document]],
+    arguments: Mapping[str, Any],
+    alignment: Alignment,
+    target: str,
+    known: Sequence[str] | None,
+    tag_format: TagFormat | None = None,
+) -> Dataset:
+    """Load documents with mentions by characters as sentences with tags, and say what is left out of them.
+
+    Args:
+        read: gives the documents; its keyword `others` counts what it leaves out.
+        arguments: its other arguments, by which the result is cached.
+        alignment: how the documents become sentences.
+        target: the scheme, IOB2 or IOBES, of the tags.
+        known: entity types that may occur; None for any.
+        tag_format: the names of the entity types.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    others: Counter[str] = Counter()
+    alignment.check(read(**arguments, others=others))
+    others.update({what: len(faults) for what, faults in alignment.faults().items() if faults})
+    documents = list(read(**arguments, others=Counter()))
+    if documents:
+        say_what_is_left_out(documents[0].place.rpartition(":")[0] or documents[0].place, others)
+    types = dict.fromkeys(span.entity for document in documents for span in document.spans)
+    every = [f"{prefix}-{entity}" for entity in types for prefix in "BIES"]
+    tags = {OUTSIDE: OUTSIDE} | {tag: (tag_format or TagFormat()).rename(tag) for tag in every}
+    reader = TagReader("IOBES", tags, target, known)
+    return cached_dataset(
+        _read_documents,
+        SENTENCES,
+        read=read,
+        arguments=arguments,
+        reader=reader,
+        rule=alignment.rule,
+        misaligned=alignment.misaligned,
+        nested=alignment.nested,
+    )
+
+
+def _read_documents(
+    read: Callable[..., Iterable[Document]],
+    arguments: Mapping[str, Any],
+    reader: TagReader,
+    rule: str,
+    misaligned: str | None,
+    nested: str | None,
+) -> Iterator[dict[str, list[str]]]:
+    alignment = Alignment(rule, misaligned, nested)
+    for tokens, tags, places in alignment.sentences(read(**arguments, others=Counter())):
+        yield reader.read(tokens, tags, places)
+
+
+def say_what_is_left_out(name: str, others: Mapping[str, int]) -> None:
+    """Warn of what of a corpus is left out, or changed, as far as there is something."""
+    if others and PartialState().is_main_process:
+        counts = ", ".join(f"{kind}: {count:,}" for kind, count in others.items())
+        logger.warning(f"{name}: not taken as it stands: {counts}.")
 
 
 def _begin_mentions(tags: Sequence[str]) -> list[str]:

@@ -11,9 +11,10 @@ from accelerate import PartialState
 from datasets import Dataset, load_dataset_builder
 from transformers.utils import logging
 
+from ...files import check_file, numbered_lines
 from ...runtime.tags import UserError
 from ...runtime.words import split_words
-from .common import SENTENCES, cached_dataset, check_file, content_digest, numbered_lines
+from .common import SENTENCES, cached_dataset, content_digest
 
 logger = logging.get_logger(__name__)
 

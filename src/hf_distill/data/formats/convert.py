@@ -1,0 +1,96 @@
+"""`hf-distill convert`: labelled corpora from one format to another."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...arguments import ConvertArguments
+from ...files import TEMPORARY, write_columns
+from ...runtime.mentions import locate_words, word_places
+from ...runtime.tags import UserError, convert_tags, spans
+from ...runtime.words import DEFAULT_RULE
+from .documents import Alignment, Sentence, choose_word_rule
+from .source import Source
+from .writing import to_json
+
+
+def convert(args: ConvertArguments) -> str:
+    """Convert a corpus; return what was written and what was left out.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    output = Path(args.output)
+    if output.resolve() == Path(args.input).resolve():
+        raise UserError(f"{args.output}: would overwrite the input; choose another name.")
+    if not output.parent.is_dir() or output.is_dir():
+        raise UserError(f"{args.output}: a folder, or in none that exists: give the name of a file.")
+    source, others = Source.find(args.input, args), Counter[str]()
+    written = _write_lines(source, args, others) if output.suffix == ".jsonl" else _write_tags(source, args, others)
+    found = ", ".join(f"{kind}: {number:,}" for kind, number in sorted(written.items())) or "nothing"
+    left = ", ".join(f"{kind}: {number:,}" for kind, number in others.items())
+    return f"{args.output}: {found}" + (f" (not taken as it stands: {left})" if left else "")
+
+
+def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -> Counter[str]:
+    """Write texts with mentions; of sentences, the words joined by blanks."""
+    written: Counter[str] = Counter()
+    texts = _texts(source, others) if source.has_documents() else _joined(source, args, others)
+    temporary = Path(args.output).with_name(f"{TEMPORARY}{os.getpid()}-{Path(args.output).name}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            for fields in texts:
+                written["texts"] += 1
+                written.update(f"mentions of {mention['entity_group']}" for mention in fields["mentions"])
+                file.write(f"{to_json(fields)}\n")
+        os.replace(temporary, args.output)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return written
+
+
+def _texts(source: Source, others: Counter[str]) -> Iterator[dict[str, Any]]:
+    for document in source.documents(others):
+        name = {"id": document.name} if document.name else {}
+        yield name | {"text": document.text, "mentions": document.mentions()}
+
+
+def _joined(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
+    for words, tags, _ in _read_tags(source, args, others):
+        located = locate_words(words, DEFAULT_RULE)
+        places = word_places(located)
+        mentions = []
+        for entity, first, last in spans(tags):
+            start, end = places[first][0], places[last - 1][1]
+            mentions.append({"entity_group": entity, "start": start, "end": end, "word": located["text"][start:end]})
+        yield {"text": located["text"], "mentions": mentions}
+
+
+def _write_tags(source: Source, args: ConvertArguments, others: Counter[str]) -> Counter[str]:
+    """Write a word and its tag per line."""
+    if source.has_documents():
+        alignment = Alignment(choose_word_rule(source.documents()), args.misaligned, args.nested)
+        alignment.check(source.documents(others))
+        others.update({what: len(faults) for what, faults in alignment.faults().items() if faults})
+        sentences = list(source.sentences(alignment))
+    else:
+        sentences = list(_read_tags(source, args, others))
+    tags = [convert_tags(own, args.tag_scheme) for _, own, _ in sentences]
+    write_columns(args.output, [words for words, _, _ in sentences], tags)
+    mentions = Counter(f"mentions of {tag[2:]}" for own in tags for tag in own if tag[0] in "BS" and tag != "O")
+    return Counter({"sentences": len(sentences)}) + mentions
+
+
+def _read_tags(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[Sentence]:
+    """The sentences of a corpus of words and tags, in IOBES, whatever their scheme."""
+    from ..readers.common import tag_reader
+    from ..tag_format import TagFormat
+
+    tag_format = TagFormat(args.input_scheme, args.entity_type)
+    labels = ((tags, places) for _, tags, places in source.sentences(others=others))
+    reader = tag_reader(labels, source.path, tag_format, "IOBES", None)
+    for tokens, tags, places in source.sentences():
+        row = reader.read(tokens, tags, places)
+        yield row["tokens"], row["tags"], places

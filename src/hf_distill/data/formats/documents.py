@@ -1,0 +1,217 @@
+"""Documents with mentions by characters, and their way to sentences with a tag per word."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ...runtime.tags import OUTSIDE, UserError
+from ...runtime.words import RULES, split_words
+
+LISTED = 10  # faults named in a message
+MISALIGNED = {
+    "split": "cuts the word there",
+    "widen": "takes the whole word",
+    "drop": "leaves the mention out",
+}
+NESTED = {"longest": "keeps the longest mention", "first": "keeps the mention that begins first"}
+
+# The words of a sentence, their tags, and the place (`PATH:LINE`) of each.
+Sentence = tuple[list[str], list[str], list[str]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A mention: its entity type, the character offsets in the text (`end` exclusive), and where that stands."""
+
+    entity: str
+    start: int
+    end: int
+    place: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text with its mentions.
+
+    Attributes:
+        text: any text.
+        spans: its mentions, in the order of the file; they may overlap.
+        place: where it stands, `PATH:LINE`.
+        name: the name that the file gives it; "" if none.
+        sentences: character offsets of its sentences; empty where the format has none: then all of it is one.
+        discontinuous: how many mentions of several parts were left out.
+    """
+
+    text: str
+    spans: list[Span]
+    place: str
+    name: str = ""
+    sentences: list[tuple[int, int]] = field(default_factory=list)
+    discontinuous: int = 0
+
+    def mentions(self) -> list[dict[str, Any]]:
+        """The mentions as dictionaries, as a `Tagger` gives them, in the order of the text."""
+        found = [
+            {
+                "entity_group": span.entity,
+                "start": span.start,
+                "end": span.end,
+                "word": self.text[span.start : span.end],
+            }
+            | ({} if span.score is None else {"score": span.score})
+            for span in self.spans
+        ]
+        return sorted(found, key=lambda mention: (mention["start"], -mention["end"]))
+
+
+def mention_tags(entity: str, words: int) -> list[str]:
+    """The tags of a mention in IOBES."""
+    return [f"S-{entity}"] if words == 1 else [f"B-{entity}", *[f"I-{entity}"] * (words - 2), f"E-{entity}"]
+
+
+def make_document(
+    text: str,
+    spans: Sequence[Span],
+    place: str,
+    name: str = "",
+    sentences: Sequence[tuple[int, int]] = (),
+    discontinuous: int = 0,
+) -> Document:
+    """Make a document, if its spans are within its text.
+
+    Raises:
+        UserError: one is not, or is empty.
+    """
+    for span in spans:
+        if not (0 <= span.start < span.end <= len(text)):
+            raise UserError(
+                f"{span.place}: the mention from {span.start} to {span.end} is not within its text of {len(text)} "
+                "characters, or empty. Offsets count characters (not bytes), the end is exclusive."
+            )
+        if not span.entity or any(mark in span.entity for mark in "\t\r\n") or span.entity.strip() != span.entity:
+            raise UserError(f"{span.place}: {span.entity!r} is no name of an entity type.")
+    return Document(text, list(spans), place, name, list(sentences), discontinuous)
+
+
+def choose_word_rule(documents: Iterable[Document]) -> str:
+    """Return the rule (`words.RULES`) that cuts the fewest mentions; of several the first, which is the finest."""
+    cut = dict.fromkeys(RULES, 0)
+    characters = False
+    for document in documents:
+        words = {rule: split_words(document.text, rule) for rule in RULES}
+        characters |= words["characters"] != words["apart"]
+        for rule, places in words.items():
+            starts, ends = {start for start, _ in places}, {end for _, end in places}
+            cut[rule] += sum(span.start not in starts or span.end not in ends for span in document.spans)
+    # Without scripts that have no blanks, characters are words apart.
+    return min((rule for rule in RULES if characters or rule != "characters"), key=lambda rule: cut[rule])
+
+
+@dataclass
+class Alignment:
+    """How documents become sentences with tags in IOBES; to be used once for each corpus.
+
+    Attributes:
+        rule: how text is split into words, one of `words.RULES`.
+        misaligned: what becomes of a mention that begins or ends inside a word, one of `MISALIGNED`; None: a fault.
+        nested: which of several mentions that overlap stays, one of `NESTED`; None: a fault.
+        cut: the mentions that begin or end inside a word, with their texts.
+        overlapping: the mentions that overlap one before them, with their texts.
+    """
+
+    rule: str
+    misaligned: str | None = None
+    nested: str | None = None
+    cut: list[tuple[Span, str]] = field(default_factory=list)
+    overlapping: list[tuple[Span, str]] = field(default_factory=list)
+
+    def sentences(self, documents: Iterable[Document]) -> Iterator[Sentence]:
+        """Yield the sentences of documents; without words there is none.
+
+        Mentions that fit to no words are left out, where the arguments do not say otherwise: see `check`.
+        """
+        for document in documents:
+            words, spans = self._align(document)
+            starts = [start for start, _ in words]
+            tags = [OUTSIDE] * len(words)
+            for span in spans:
+                first, last = bisect_left(starts, span.start), bisect_left(starts, span.end)
+                tags[first:last] = mention_tags(span.entity, last - first)
+            texts = [document.text[start:end] for start, end in words]
+            for first, last in self._bounds(document, words, spans):
+                if last > first:
+                    yield texts[first:last], tags[first:last], [document.place] * (last - first)
+
+    def check(self, documents: Iterable[Document]) -> None:
+        """Go through documents; raise UserError if mentions fit to no words, or overlap, and nothing says what to do.
+
+        The message lists the first LISTED of them.
+        """
+        for _ in self.sentences(documents):
+            pass
+        for faults, chosen, what, option, choices in (
+            (self.cut, self.misaligned, "begin or end inside a word", "misaligned", MISALIGNED),
+            (self.overlapping, self.nested, "overlap another one", "nested", NESTED),
+        ):
+            if faults and chosen is None:
+                lines = [f"  {span.place}: {span.entity} {text!r}" for span, text in islice(faults, LISTED)]
+                more = [f"  and {len(faults) - LISTED:,} more"] if len(faults) > LISTED else []
+                ways = "; ".join(f"--{option} {name} {meaning}" for name, meaning in choices.items())
+                words = f" (words: {self.rule})" if option == "misaligned" else ""
+                raise UserError(
+                    "\n".join([f"{len(faults):,} mention(s) {what}{words}:", *lines, *more, f"What to do: {ways}."])
+                )
+
+    def faults(self) -> dict[str, list[tuple[Span, str]]]:
+        """What was met so far, by what was done with it."""
+        return {
+            f"mentions inside a word ({self.misaligned})": self.cut,
+            f"mentions that overlap another one ({self.nested})": self.overlapping,
+        }
+
+    def _align(self, document: Document) -> tuple[list[tuple[int, int]], list[Span]]:
+        """The words of a document, and the mentions that consist of whole ones, sorted, without overlaps."""
+        words = split_words(document.text, self.rule)
+        starts, ends = [start for start, _ in words], [end for _, end in words]
+        kept, cuts = [], set()
+        for span in document.spans:
+            # Blanks at the ends of a mention are no words.
+            first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
+            if first >= last:
+                self.cut.append((span, document.text[span.start : span.end]))
+                continue
+            whole = Span(span.entity, starts[first], ends[last - 1], span.place)
+            if whole.start < span.start or whole.end > span.end:
+                self.cut.append((span, document.text[span.start : span.end]))
+                if self.misaligned == "split":
+                    whole = Span(span.entity, max(whole.start, span.start), min(whole.end, span.end), span.place)
+                    cuts |= {whole.start, whole.end}
+                elif self.misaligned != "widen":
+                    continue
+            kept.append(whole)
+        chosen: list[Span] = []
+        order = sorted(kept, key=lambda span: (span.start - span.end if self.nested == "longest" else 0, span.start))
+        for span in {(each.entity, each.start, each.end): each for each in order}.values():  # each once
+            if any(span.start < other.end and other.start < span.end for other in chosen):
+                self.overlapping.append((span, document.text[span.start : span.end]))
+            else:
+                chosen.append(span)
+        pieces = []
+        for start, end in words:
+            bounds = [start, *sorted(cut for cut in cuts if start < cut < end), end] if cuts else [start, end]
+            pieces += list(zip(bounds, bounds[1:], strict=False))
+        return pieces, sorted(chosen, key=lambda span: span.start)
+
+    def _bounds(
+        self, document: Document, words: Sequence[tuple[int, int]], spans: Sequence[Span]
+    ) -> list[tuple[int, int]]:
+        """First and last word (exclusive) of each sentence. One does not end inside a mention."""
+        ends = {bisect_left([start for start, _ in words], end) for _, end in document.sentences}
+        for span in spans:
+            first, last = (bisect_left(words, (place, 0)) for place in (span.start, span.end))
+            ends -= set(range(first + 1, last))
+        bounds = [0, *sorted(ends - {0, len(words)}), len(words)]
+        return list(zip(bounds, bounds[1:], strict=False))

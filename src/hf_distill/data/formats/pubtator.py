@@ -1,0 +1,61 @@
+"""PubTator: a title line, an abstract line and lines of mentions for each document, and an empty line after it."""
+
+from collections.abc import Iterator
+
+from ...files import numbered_lines
+from ...runtime.tags import UserError
+from .documents import Document, Span, make_document
+
+
+def read_pubtator(path: str) -> Iterator[Document]:
+    """Yield the documents of a file; their text is the title, a blank, and the abstract.
+
+    Lines of relations (ID, type, two concepts) are left out, as they are no mentions.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    name, place = "", ""
+    parts: dict[str, str] = {}
+    mentions: list[tuple[str, Span]] = []
+    last = 0
+
+    def finish() -> Iterator[Document]:
+        if not parts:
+            return
+        if "t" not in parts:
+            raise UserError(f"{place}: the document {name} has no title line ({name}|t|...).")
+        text = " ".join(part for part in (parts["t"], parts.get("a")) if part is not None)
+        document = make_document(text, [span for _, span in mentions], place, name)
+        for word, span in mentions:
+            if text[span.start : span.end] != word:
+                raise UserError(
+                    f"{span.place}: the mention is {word!r}, but {span.start} to {span.end} of the text (title, a "
+                    f"blank, abstract) is {text[span.start : span.end]!r}."
+                )
+        yield document
+
+    for number, line in numbered_lines(path):
+        here, last = f"{path}:{number}", number
+        if not line.strip():
+            yield from finish()
+            name, parts, mentions = "", {}, []
+            continue
+        identifier, *rest = line.split("|", 2)
+        if len(rest) == 2 and rest[0] in ("t", "a"):
+            if parts and (identifier != name or rest[0] in parts or mentions):
+                raise UserError(f"{here}: a new document begins without an empty line before it: {line[:60]!r}.")
+            name, place = identifier, place if parts else here
+            parts[rest[0]] = rest[1]
+            continue
+        columns = line.split("\t")
+        if not parts or columns[0] != name:
+            raise UserError(f"{here}: belongs to no document, expected {name or 'ID'}|t|TITLE: {line[:60]!r}.")
+        if len(columns) == 4 and not columns[1].isdecimal():
+            continue  # a relation
+        if len(columns) < 5 or not (columns[1].isdecimal() and columns[2].isdecimal()):
+            raise UserError(f"{here}: expected ID, start, end, text and type, separated by tabs: {line[:80]!r}.")
+        mentions.append((columns[3], Span(columns[4], int(columns[1]), int(columns[2]), here)))
+    yield from finish()
+    if not last:
+        raise UserError(f"{path}:1: the file has no document.")

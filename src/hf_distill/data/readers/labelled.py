@@ -1,0 +1,92 @@
+"""Reader for labelled corpora in files of any format (`data/formats/`)."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from datasets import Dataset
+from transformers.utils import logging
+
+from ...files import check_file
+from ..formats.documents import Alignment, Document
+from ..formats.source import Source
+from ..tag_format import TagFormat
+from .common import (
+    READER,
+    SENTENCES,
+    TagReader,
+    cached_dataset,
+    load_documents,
+    say_what_is_left_out,
+    tag_reader,
+)
+
+NAMED = ("pubtator", "brat")  # formats in which each document has a name
+
+logger = logging.get_logger(__name__)
+
+
+def load_labelled(
+    source: Source,
+    tag_scheme: str,
+    known_types: Sequence[str] | None = None,
+    tag_format: TagFormat | None = None,
+    rule: str | None = None,
+) -> Dataset:
+    """Load a labelled corpus.
+
+    Says how many mentions were changed or left out, as the source allows, and how many lines belong to no sentence.
+
+    Args:
+        source: the corpus.
+        tag_scheme: the scheme, IOB2 or IOBES, of the returned tags.
+        known_types: entity types that may occur; None for any.
+        tag_format: how its tags are written; None: their scheme is detected, names stay as they are.
+        rule: how texts with mentions by characters are split into words, one of `words.RULES`; None if it has none.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    digest = f"{READER}-{source.digest()}"
+    if rule is None:
+        others: Counter[str] = Counter()
+        labels = ((tags, places) for _, tags, places in source.sentences(others=others))
+        reader = tag_reader(labels, source.path, tag_format or TagFormat(), tag_scheme, known_types)
+        say_what_is_left_out(source.path, others)
+        return cached_dataset(_read_rows, SENTENCES, source=source, digest=digest, reader=reader)
+    alignment = Alignment(rule, source.misaligned, source.nested)
+    arguments = {"source": source, "digest": digest}
+    return load_documents(_documents, arguments, alignment, tag_scheme, known_types, tag_format)
+
+
+def _read_rows(source: Source, digest: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
+    """Yield the rows. `digest` is unused: it makes the cache key depend on the content."""
+    for tokens, tags, places in source.sentences():
+        yield reader.read(tokens, tags, places)
+
+
+def _documents(source: Source, digest: str, others: Counter[str] | None = None) -> Iterator[Document]:
+    documents = source.documents(others)
+    # By name, so that a corpus trains the same student in whichever format it comes.
+    return iter(sorted(documents, key=lambda each: each.name)) if source.input_format in NAMED else documents
+
+
+def load_tsv(
+    path: str, tag_scheme: str, known_types: Sequence[str] | None = None, tag_format: TagFormat | None = None
+) -> Dataset:
+    """Load a TSV corpus (.gz too): a token and its tag per line, an empty line after each sentence.
+
+    Args:
+        path: the file.
+        tag_scheme: the scheme, IOB2 or IOBES, of the returned tags.
+        known_types: entity types that may occur; None for any.
+        tag_format: how the file's tags are written; None: their scheme is detected, names stay as they are.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+
+    Example:
+        >>> load_tsv("train.tsv", "IOBES").column_names
+        ['tokens', 'tags']
+    """
+    check_file(path)
+    return load_labelled(Source(path, "tsv"), tag_scheme, known_types, tag_format)
