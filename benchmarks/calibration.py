@@ -8,7 +8,7 @@ splits. Prints two tables and, last, one line of JSON, by model:
 - `ece`: the expected calibration error of the scores, 15 bins of equal mass; `ece_softmax` that of the mean softmax
   probability of the mention's words, with a temperature of its own; `ece_raw` that without any; `ece_floor` that of
   scores that are right by construction (chance alone makes it greater than 0);
-- `ece_whole`, `ece_low`, `ece_high`: what a run reports, each half with what was fitted on the other;
+- `ece_whole`, `ece_whole_floor`: what a run reports (each half with what was fitted on the other), and by chance;
 - `promises`: by precision, in how many splits a threshold was chosen (`chosen`), in how many of these the other half
   has that precision (`kept`), and the mean recall there (`recall`).
 """
@@ -88,13 +88,15 @@ def examine(name: str, counts: Counts, gold: Sequence[Sequence[str]], splits: in
             "ece_floor": (other.scores, rng.random(len(other.scores)) < other.scores),
         }
         for each, (values, right) in compared.items():
-            errors[each].append(calibration_error(values, right)[0])
+            found = calibration_error(values, right)
+            assert found is not None  # there are mentions
+            errors[each].append(found[0])
         for precision in PRECISIONS:
             if (threshold := choose_threshold(own, precision)) is not None:
                 promises[precision].append(keep(other, threshold, precision))
     whole = calibrate(counts, gold).error
     return {each: round(float(np.mean(values)), 4) for each, values in errors.items()} | {
-        **dict(zip(("ece_whole", "ece_low", "ece_high"), (round(value, 4) for value in whole), strict=True)),
+        **dict(zip(("ece_whole", "ece_whole_floor"), (round(value, 4) for value in whole or ()), strict=True)),
         "promises": {
             str(precision): {
                 "chosen": len(kept),

@@ -22,7 +22,7 @@ def scores(prefix, f1):
             ("precision", step + 0.0043),
             ("recall", step - 0.0044),
         )
-    } | {f"{prefix}_ece": 0.0312, f"{prefix}_ece_low": 0.0251, f"{prefix}_ece_high": 0.0447}
+    } | {f"{prefix}_ece": 0.0312, f"{prefix}_ece_by_chance": 0.0201}
 
 
 def gain(name, value, low, high):

@@ -174,15 +174,24 @@ function scoreMentions(mentions, logits, labels, { tags, score_calibration }) {
 
 // By type the score below which mentions are left out: a number, numbers by type, or the name of one of
 // config.thresholds, where null leaves out the type (confidence.read_threshold).
-function readThreshold(threshold, { thresholds }) {
-  if (typeof threshold === "number") return () => threshold;
-  if (typeof threshold !== "string") return (type) => threshold[type] ?? 0;
-  if (!thresholds?.[threshold]) throw new Error(`the student has no threshold "${threshold}"`);
-  return (type) => (type in thresholds[threshold] ? thresholds[threshold][type] ?? Infinity : 0);
+function readThreshold(threshold, { tags, thresholds }) {
+  if (threshold === null || threshold === undefined) return () => 0;
+  const fail = () => {
+    throw new Error(`no threshold of this student: ${JSON.stringify(threshold)}`);
+  };
+  const isScore = (score) => typeof score === "number" && score >= 0 && score <= 1;
+  if (isScore(threshold)) return () => threshold;
+  const kept = typeof threshold === "string";
+  if (kept && !Object.hasOwn(thresholds ?? {}, threshold)) fail();
+  const scores = kept ? thresholds[threshold] : threshold;
+  const known = new Set(tags.filter((tag) => tag !== "O").map((tag) => tag.slice(2)));
+  if (!scores || Object.getPrototypeOf(scores) !== Object.prototype) fail();
+  for (const [type, score] of Object.entries(scores)) if (!known.has(type) || !(isScore(score) || (kept && score === null))) fail();
+  return (type) => (Object.hasOwn(scores, type) ? scores[type] ?? Infinity : 0);
 }
 
 // The mentions of a text, with the places of their characters in the text (UTF-16, as everywhere in JavaScript).
-async function findMentions(student, text, threshold = 0) {
+async function findMentions(student, text, threshold) {
   const words = [...text.matchAll(student.pattern)].filter(([word]) => word);
   if (!words.length) return [];
   const { tags } = student.config;

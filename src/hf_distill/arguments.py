@@ -495,9 +495,8 @@ class PredictionArguments:
     )
     most_uncertain: int = option(
         0,
-        "Write only so many texts, those whose annotation would teach most, in the order to annotate: by the mean "
-        "entropy of where mentions begin and end (`uncertainty`, 0 to 1), the largest first; identical texts once. "
-        "Needs .jsonl.",
+        "Write only so many texts, those whose annotation would correct most, in the order to annotate: by the errors "
+        "per word that the model expects to make (`uncertainty`), the most first; identical texts once. Needs .jsonl.",
     )
     scheme: str | None = option(
         None, "Tag scheme of the model's labels; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
@@ -528,7 +527,8 @@ class PredictionArguments:
         by_type = {}
         for value in self.threshold:
             entity, equals, score = value.rpartition("=")
-            check(bool(entity) == bool(equals) and entity not in by_type, f"--threshold {value}: expected TYPE=SCORE.")
+            check(bool(entity) == bool(equals), f"--threshold {value}: expected TYPE=SCORE.")
+            check(entity not in by_type, f"--threshold {value}: {entity or 'it'} has a score already.")
             try:
                 by_type[entity] = float(score)
             except ValueError:

@@ -54,7 +54,7 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
             check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
         for precision in self.target_precision:
-            check(0 < precision < 1, f"--target_precision is a share between 0 and 1, got {precision}.")
+            check(0.0001 <= precision <= 0.9999, f"--target_precision is a share between 0 and 1, got {precision}.")
         patience = self.early_stopping_patience
         check(not patience or self.eval_strategy != "no", "--early_stopping_patience needs an --eval_strategy.")
         check(patience is None or patience >= 1, f"--early_stopping_patience must be at least 1, got {patience}.")

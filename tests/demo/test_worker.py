@@ -64,9 +64,18 @@ async function answer({ text, windows, logits }) {
   };
 }
 
+const tried = [];
+for (const threshold of [null, undefined, NaN, true, [0.9], { X: 0.5 }, "constructor", -3, 7, "0.9"]) {
+  try {
+    readThreshold(threshold, { tags, thresholds: {} });
+    tried.push(true);
+  } catch {
+    tried.push(false);
+  }
+}
 const answers = [];
 for (const vector of JSON.parse(readFileSync(`${folder}/texts.json`))) answers.push(await answer(vector));
-console.log(JSON.stringify(answers));
+console.log(JSON.stringify({ answers, tried }));
 """
 
 # Which mentions three thresholds keep, by whether their score is at least 0.5, and whether they are of the first type.
@@ -82,7 +91,9 @@ def test_the_worker_gives_the_vectors(rule):
         command, cwd=SOURCE, env=environment, input=code, capture_output=True, encoding="utf-8", timeout=120
     )
     assert run.returncode == 0, run.stderr[-3000:]
-    answers = json.loads(run.stdout)
+    output = json.loads(run.stdout)
+    assert output["tried"] == [True, True] + [False] * 8, "what is no threshold is refused"
+    answers = output["answers"]
     tags = json.loads((VECTORS / rule / "config.json").read_text(encoding="utf-8"))["tags"]
     vectors = json.loads((VECTORS / rule / "texts.json").read_text(encoding="utf-8"))
     for vector, answer in zip(vectors, answers, strict=True):

@@ -30,10 +30,11 @@ def test_the_calibration_error_by_hand():
     scores = np.array([0.7, 0.8] * 14 + [1.0, 1.0])
     scores[:28] = np.sort(scores[:28])
     right = np.array([True, False] * 14 + [True, True])
-    value, low, high = calibration_error(scores, right)
-    assert value == pytest.approx((7 * 0.2 + 7 * 0.3) / 15) and 0 < low < high
-    assert calibration_error(np.empty(0), np.empty(0, dtype=bool)) == (0.0, 0.0, 0.0)
-    assert calibration_error(np.array([0.25]), np.array([True]))[0] == pytest.approx(0.75)
+    value, by_chance = calibration_error(scores, right)
+    assert value == pytest.approx((7 * 0.2 + 7 * 0.3) / 15) and 0 < by_chance < 0.4
+    assert calibration_error(np.empty(0), np.empty(0, dtype=bool)) is None
+    value, by_chance = calibration_error(np.array([0.25]), np.array([True]))
+    assert value == pytest.approx(0.75) and by_chance == pytest.approx(0.375, abs=0.1), "2 * 0.25 * 0.75"
 
 
 def random_corpus(temperature, sentences=1500, seed=0):
@@ -71,7 +72,7 @@ def test_corpora_on_which_all_mentions_are_right_or_none(right):
 def test_a_corpus_without_predictions():
     logits, gold = [np.array([[9.0, 0, 0, 0, 0]], dtype=np.float32)], [["S-GENE"]]
     found = calibrate(count(logits, gold, TAGS), gold)
-    assert found.scores == [[]] and found.error == (0.0, 0.0, 0.0) and found.calibration == (1, 1, 1, 0, 0)
+    assert found.scores == [[]] and found.error is None and found.calibration == (1, 1, 1, 0, 0)
 
 
 def test_the_lowest_threshold_that_keeps_its_promise_is_chosen():
@@ -89,6 +90,7 @@ def test_the_lowest_threshold_that_keeps_its_promise_is_chosen():
 
     assert bound(kept) >= 0.9 > bound(kept + 50)
     assert choose_threshold(mentions, 0.999) is None
+    assert choose_threshold(mentions, 0.5) == 0.0, "all together are good enough"
     assert choose_threshold(mentions.of_type("CELL"), 0.5) is None
 
 

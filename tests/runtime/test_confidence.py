@@ -11,7 +11,7 @@ from tiny import TAGS
 from hf_distill.runtime.confidence import (
     Calibration,
     decode_mentions,
-    measure_uncertainty,
+    expected_errors,
     mention_probabilities,
     read_calibration,
     read_threshold,
@@ -30,27 +30,24 @@ def enumerate_sequences(logits, tags, temperature):
     return [(path, weight / sum(weights)) for path, weight in zip(valid, weights, strict=True)]
 
 
-def entropy(chance):
-    return -sum(each * math.log2(each) for each in (chance, 1 - chance) if each > 0)
-
-
 @given(st.sampled_from(HEADS), st.lists(st.integers(0, 4), max_size=3), st.floats(0.3, 4), st.integers(0, 2**32 - 1))
-def test_probabilities_and_entropy_are_those_of_all_sequences(tags, lengths, temperature, seed):
+def test_probabilities_are_those_of_all_sequences(tags, lengths, temperature, seed):
     rng = np.random.default_rng(seed)
     logits = [rng.normal(0, 2, (words, len(tags))).astype(np.float32) for words in lengths]
-    uncertain = measure_uncertainty(logits, tags, temperature)
+    uncertain = expected_errors(logits, tags, Calibration(temperature))
     for index, scores in enumerate(logits):
         sequences = enumerate_sequences(scores, tags, temperature)
         chance = {}
         for path, probability in sequences:
             for mention in spans([tags[label] for label in path]):
                 chance[mention] = chance.get(mention, 0.0) + probability
-        questions = {}  # whether a mention begins, or ends, at a word
-        for (entity, first, last), probability in chance.items():
-            for question in (("begins", entity, first), ("ends", entity, last)):
-                questions[question] = questions.get(question, 0.0) + probability
-        weighted = sum(each * entropy(each) for each in questions.values())
-        assert uncertain[index] == pytest.approx(weighted / max(1e-12, sum(questions.values())), abs=1e-6)
+        [best], [certain] = decode_mentions([scores], tags, Calibration(temperature))
+        begins = [0.0] * len(scores)
+        for (_, first, _), probability in chance.items():
+            begins[first] += probability
+        outside = sum(each for each, label in zip(begins, best, strict=True) if tags[label] == "O")
+        errors = outside + sum(1 - score for score in certain)
+        assert uncertain[index] == pytest.approx(errors / max(1, len(scores)), abs=1e-9)
         path = sequences[rng.integers(len(sequences))][0]
         paths = [[0] * words for words in lengths]  # the other sentences have no mentions
         paths[index] = list(path)
@@ -118,13 +115,13 @@ def test_thresholds_of_all_kinds():
     assert read_threshold(None, kept, TWO) == {}
     assert read_threshold(0.5, kept, TWO) == {"CELL": 0.5, "GENE": 0.5}
     assert read_threshold({"GENE": 1}, kept, TWO) == {"CELL": 0.0, "GENE": 1.0}
-    assert read_threshold("0.9", kept, TWO) == {"CELL": float("inf"), "GENE": 0.7}
+    assert read_threshold("0.90", kept, TWO) == read_threshold("0.9", kept, TWO) == {"CELL": float("inf"), "GENE": 0.7}
 
 
 @pytest.mark.parametrize(
     ("threshold", "fields", "message"),
     [
-        ("0.95", {"thresholds": {"0.9": {}}}, r"'0\.95': config\.thresholds of this model are '0\.9'"),
+        ("0.95", {"thresholds": {"0.9": {}}}, r"'0\.95': the precisions that this model has thresholds for are '0\.9'"),
         ("0.95", {}, "--target_precision"),
         ("0.95", {"thresholds": [1]}, "--target_precision"),
         ({"DRUG": 0.5}, {}, "'DRUG' is no type of this model: CELL, GENE"),
@@ -132,7 +129,10 @@ def test_thresholds_of_all_kinds():
         (float("nan"), {}, "from 0 to 1, not nan"),
         (True, {}, "from 0 to 1, not True"),
         ({"GENE": "0.5"}, {}, "from 0 to 1, not '0.5'"),
-        ("x", {"thresholds": {"x": {"GENE": "high"}}}, "from 0 to 1, not 'high'"),
+        ("x", {"thresholds": {"x": {"GENE": "high"}}}, "config.json: thresholds: 'x' is damaged"),
+        ("0.9", {"thresholds": {"0.9": {"DRUG": 0.5}}}, "config.json: thresholds: '0.9' is damaged"),
+        ("0.9", {"thresholds": {"0.9": None}}, "config.json: thresholds: '0.9' is damaged"),
+        (float("inf"), {}, "from 0 to 1, not inf"),
     ],
 )
 def test_what_is_no_threshold(threshold, fields, message):
@@ -157,6 +157,8 @@ def test_what_is_no_calibration():
         good | {"temperature": 0},
         good | {"b": -1},
         good | {"c": math.nan},
+        good | {"a": 10**400},
+        good | {"temperature": 1e-300},
     ):
         with pytest.raises(UserError, match="score_calibration"):
             read_calibration(config(score_calibration=bad))

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from multiprocessing import parent_process
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from ..runtime.confidence import measure_uncertainty
+from ..runtime.confidence import expected_errors
 from ..runtime.mentions import find_mentions
 from ..runtime.tagger import Tagger
 from ..runtime.tags import UserError, convert_tags, detect_scheme
@@ -27,6 +28,7 @@ Text = tuple[str | list[str], dict, list[list[str]]]
 
 
 to_json = json.JSONEncoder(ensure_ascii=False).encode
+KEPT_LINES = 1000  # at least so many are ranked at a time
 TRIED_TEXTS = 256  # at the beginning of the input, to find out the scheme of a head
 
 
@@ -98,9 +100,8 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     located, logits = tagger.predict([text for text, _, _ in texts])
     found: Iterable = find_mentions(located, logits, tagger.tags, tagger.calibration, dict(setup.thresholds))
     if setup.most_uncertain:
-        for (_, fields, _), value in zip(
-            texts, measure_uncertainty(logits, tagger.tags, tagger.calibration.temperature), strict=True
-        ):
+        values = expected_errors(logits, tagger.tags, tagger.calibration)
+        for (_, fields, _), value in zip(texts, values, strict=True):
             fields["uncertainty"] = value
         found = list(found)
         chosen = _most_uncertain([fields for _, fields, _ in texts], setup.most_uncertain)
@@ -122,10 +123,12 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
 
 def keep_most_uncertain(path: Path, output: str, number: int) -> None:
     """Keep of the lines that `tag_chunk` wrote for `output` the most uncertain ones of all chunks, sorted."""
+    lines: list[str] = []
     with gzip.open(path, "rt", encoding="utf-8") if output.endswith(".gz") else open(path, encoding="utf-8") as file:
-        lines = file.read().split("\n")[:-1]
-    chosen = _most_uncertain([json.loads(line) for line in lines], number)
-    path.write_bytes(_to_bytes([lines[index] for index in chosen], output))
+        while more := list(islice(file, max(number, KEPT_LINES))):
+            lines += [line.removesuffix("\n") for line in more]
+            lines = [lines[index] for index in _most_uncertain([json.loads(line) for line in lines], number)]
+    path.write_bytes(_to_bytes(lines, output))
 
 
 def _most_uncertain(texts: Sequence[Mapping], number: int) -> list[int]:

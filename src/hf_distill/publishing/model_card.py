@@ -73,7 +73,8 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
     types = entity_types(corpora.tags)
     student = results.evaluations["student"]["eval"]
     mentions = collect_mentions(student.predictions, student.mention_scores, corpora.eval["tags"])
-    header, *rows = threshold_rows(mentions, config.get("thresholds", {}))
+    promises = config.get("thresholds", {})
+    header, *rows = threshold_rows(mentions, promises)
     drawn = {
         CURVE_NAME: training_curve(state.get("log_history", [])),
         LATENCY_NAME: _latency_figure(benchmark, results),
@@ -93,9 +94,10 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "corpora": corpora_table(arguments, corpora),
         "recipe": recipe_table(arguments, corpora, config, state) if args.do_train else "",
         "scores": [score_tables(name, types, results) for name in results.corpora()],
-        "calibration_error": " to ".join(f"{student.scores[f'ece_{end}']:.3f}" for end in ("low", "high")),
         "thresholds": markdown_table(header, rows),
-        "promises": list(config.get("thresholds", {})),
+        "promises": [
+            name for name, by_type in promises.items() if any(score is not None for score in by_type.values())
+        ],
         "sizes": size_table(folder, results),
         "costs": cost_table(benchmark),
         "chosen": args.do_train and args.load_best_model_at_end,

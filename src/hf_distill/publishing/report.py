@@ -311,4 +311,10 @@ def _read_predictions(path: Path) -> Iterator[tuple[tuple[str, ...], ...]]:
     with open(path, encoding="utf-8", newline="\n") as file:
         for blank, lines in itertools.groupby(file, key=lambda line: line == "\n"):
             if not blank:
-                yield tuple(zip(*(line.rstrip("\n").split("\t") for line in lines), strict=True))
+                columns = tuple(zip(*(line.rstrip("\n").split("\t") for line in lines), strict=True))
+                if len(columns) != 6:
+                    raise UserError(
+                        f"{path}: has {len(columns)} columns, not 6 (word, gold tag, tag and score of teacher and of "
+                        "student). Run with --do_train 0 to evaluate the student again."
+                    )
+                yield columns

@@ -11,6 +11,7 @@ neither torch nor transformers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 TINY = 1e-12  # probabilities count as at least so great
+LARGEST = 1000  # number of a calibration
 Threshold = float | str | Mapping[str, float] | None
 
 
@@ -103,9 +105,11 @@ def read_calibration(config: PretrainedConfig) -> Calibration:
         raise UserError(
             f"{config._name_or_path}: score_calibration has the numbers {', '.join(names)}: {values!r:.80}."
         )
-    found = Calibration(**{name: float(values[name]) for name in names})
-    if not (found.temperature > 0 and found.a >= 0 and found.b >= 0 and np.isfinite(found).all()):
+    if not all(abs(value) <= LARGEST for value in values.values()) or min(values["a"], values["b"]) < 0:
         raise UserError(f"{config._name_or_path}: score_calibration is out of range: {values!r:.80}.")
+    found = Calibration(**{name: float(values[name]) for name in names})
+    if found.temperature < 1 / LARGEST:
+        raise UserError(f"{config._name_or_path}: score_calibration: the temperature is too low: {found.temperature}.")
     return found
 
 
@@ -127,21 +131,41 @@ def read_threshold(threshold: Threshold, config: PretrainedConfig, tags: Sequenc
     if threshold is None:
         return {}
     if isinstance(threshold, str):
-        kept = getattr(config, "thresholds", None)
-        kept = kept if isinstance(kept, dict) else {}
-        by_type = kept.get(threshold)
-        if not isinstance(by_type, dict):
-            names = ", ".join(map(repr, kept)) or "none (distil with --target_precision to choose some)"
-            raise UserError(f"threshold {threshold!r:.80}: config.thresholds of this model are {names}.")
-        by_type = {entity: float("inf") if score is None else score for entity, score in by_type.items()}
+        by_type = _kept_threshold(threshold, config, types)
     elif not isinstance(threshold, Mapping):
         by_type = dict.fromkeys(types, threshold)
     for entity, score in by_type.items():
         if entity not in types:
             raise UserError(f"threshold: {entity!r:.80} is no type of this model: {', '.join(types)}.")
-        if not _is_number(score) or not (0 <= score <= 1 or score == float("inf")):
+        if not _is_score(score) and not isinstance(threshold, str):
             raise UserError(f"threshold: a score is a number from 0 to 1, not {score!r:.80}.")
     return {entity: float(by_type.get(entity, 0.0)) for entity in types}
+
+
+def _kept_threshold(name: str, config: PretrainedConfig, types: Sequence[str]) -> dict[str, float]:
+    """The scores of one of `config.thresholds`, by its name; precisions are compared as numbers."""
+    kept = getattr(config, "thresholds", None)
+    kept = kept if isinstance(kept, dict) else {}
+    same = next((known for known in kept if known == name or _precision(known) == _precision(name) is not None), None)
+    if same is None:
+        names = ", ".join(map(repr, kept)) or "none (--target_precision of a run chooses some)"
+        raise UserError(f"threshold {name!r:.80}: the precisions that this model has thresholds for are {names}.")
+    scores = kept[same]
+    if not isinstance(scores, dict) or not all(
+        entity in types and (score is None or _is_score(score)) for entity, score in scores.items()
+    ):
+        raise UserError(f"{config._name_or_path}/config.json: thresholds: {same!r:.80} is damaged: {scores!r:.80}.")
+    return {entity: float("inf") if score is None else float(score) for entity, score in scores.items()}
+
+
+def _precision(name: Any) -> float | None:
+    with suppress(TypeError, ValueError):
+        return float(name)
+    return None
+
+
+def _is_score(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
 
 
 def _is_number(value: Any) -> bool:
@@ -186,36 +210,36 @@ def mention_probabilities(
     return mentions
 
 
-def measure_uncertainty(logits: Sequence[np.ndarray], tags: Sequence[str], temperature: float = 1.0) -> list[float]:
-    """Return how much the annotation of each sentence would tell: the mean entropy of where its mentions begin and end.
+def expected_errors(
+    logits: Sequence[np.ndarray], tags: Sequence[str], calibration: Calibration = UNCALIBRATED
+) -> list[float]:
+    """Return how many errors a model expects to make in each sentence, per word: what its annotation would correct.
 
-    Each word has, for each entity type, a probability that a mention begins there, and one that a mention ends there.
-    The entropy of these yes-or-no questions (in bits, 0 to 1) is averaged with the probabilities as weights, so that
-    what is hardly a mention hardly counts, and long sentences are not more uncertain than short ones.
+    Of a predicted mention that is 1 minus its score; each word outside of predicted mentions counts with the
+    probability that a mention begins there.
 
     Args:
         logits: one array [words, labels] per sentence.
         tags: the tag of each label id.
-        temperature: by which logits are divided.
+        calibration: the model's (`read_calibration`).
     """
-    found = [0.0] * len(logits)
+    errors = [0.0] * len(logits)
+    decoded, scores = decode_mentions(logits, tags, calibration)
     transitions = find_transitions(tuple(tags))
+    outside = np.array([tag == OUTSIDE for tag in tags])
     opens = np.array([tag[:2] in ("B-", "S-") for tag in tags])[transitions.labels]
-    closes = (transitions.targets.argmax(0) == 0) & (np.array(tags)[transitions.labels] != OUTSIDE)
-    types = np.array([tag.partition("-")[2] for tag in tags])[transitions.labels]
-    kinds = [(types == entity) & steps for entity in entity_types(tags) for steps in (opens, closes)]
-    questions = np.stack(kinds, 1).astype(np.float64)  # [steps, 2 * types]
     for batch in make_batches(logits, transitions.labels):
-        before, after, total = _forward_backward(batch, transitions, temperature)
+        before, after, total = _forward_backward(batch, transitions, calibration.temperature)
         sentences = np.repeat(np.arange(len(total)), batch.lengths)[batch.by_place]
-        log_steps = before[:, transitions.sources] + batch.weights / temperature
+        log_steps = before[:, transitions.sources] + batch.weights / calibration.temperature
         log_steps += after[:, transitions.targets.argmax(0)] - total[sentences, None]
-        chances = np.clip(np.exp(log_steps) @ questions, TINY, 1 - TINY)
-        entropies = -(chances * np.log2(chances) + (1 - chances) * np.log2(1 - chances))
-        sums = [np.bincount(sentences, values.sum(1)) for values in (chances * entropies, chances)]
-        for number, value in zip(batch.numbers.tolist(), (sums[0] / sums[1]).tolist(), strict=True):
-            found[number] = value
-    return found
+        begins = np.empty(len(sentences))
+        begins[batch.by_place] = np.exp(log_steps[:, opens]).sum(1)
+        ends = np.cumsum(batch.lengths)[:-1]
+        for number, chances in zip(batch.numbers.tolist(), np.split(begins, ends), strict=True):
+            missed = float(chances[outside[decoded[number]]].sum())
+            errors[number] = (missed + sum(1 - score for score in scores[number])) / len(chances)
+    return errors
 
 
 def _forward(batch: Batch, transitions: Transitions, temperature: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,8 @@ This file is copied next to a saved model as remote code: it may import only mod
 # mypy: disable-error-code="override"
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ logger = logging.get_logger(__name__)
 
 # A field of the configuration of tokenizers that cut words of lists as they should: the class that they are saved with.
 FOR_LISTS = "class_for_lists_of_words"
+UNSET: Any = object()
 
 
 def as_saved(tokenizer: PreTrainedTokenizerBase, revision: str = "main") -> PreTrainedTokenizerBase:
@@ -95,10 +97,13 @@ class MentionPipeline(Pipeline):
             return super().__call__([inputs], **kwargs)[0]
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, aggregation_strategy: str = "first", threshold: Threshold = None):
+    def _sanitize_parameters(self, aggregation_strategy: str = "first", threshold: Threshold = UNSET):
         if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
             raise UserError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
-        return {}, {}, {} if threshold is None else {"threshold": threshold}
+        if threshold is UNSET:  # None leaves out nothing, whatever threshold the pipeline was made with
+            return {}, {}, {}
+        thresholds = read_threshold(threshold, self.model.config, model_tags(self.model.config) or [])
+        return {}, {}, {"thresholds": thresholds}
 
     def preprocess(self, inputs: str | Sequence[str]) -> dict:
         """Split a text into words; see `locate_words`."""
@@ -114,10 +119,9 @@ class MentionPipeline(Pipeline):
         # Each array is wrapped in a list, because transformers would add a dimension to a bare array.
         return inputs | {"logits": [[scores] for scores in logits] if batched else logits}
 
-    def postprocess(self, outputs: dict, threshold: Threshold = None) -> list[dict]:
+    def postprocess(self, outputs: dict, thresholds: Mapping[str, float] | None = None) -> list[dict]:
         """Decode the words' logits into mentions."""
         assert self.tags is not None  # a saved student names its labels
-        thresholds = read_threshold(threshold, self.model.config, self.tags)
         [[_, _, mentions]] = find_mentions([outputs], outputs["logits"], self.tags, self.calibration, thresholds)
         return mentions
 

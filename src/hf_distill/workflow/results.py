@@ -7,6 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 from huggingface_hub import CommitInfo
 from transformers import AutoModelForTokenClassification
+from transformers.utils import logging
 
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
@@ -31,6 +32,8 @@ from ..teachers.teacher import Teacher
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
 from .preparation import print_main
+
+logger = logging.get_logger(__name__)
 
 
 def evaluate_teachers(
@@ -69,8 +72,8 @@ def make_evaluation(
 ) -> Evaluation:
     """A model's scores on a corpus, with intervals, and those of its mentions (`calibrate`)."""
     found = calibrate(counts, references, calibration)
-    errors = zip(("ece", "ece_low", "ece_high"), found.error, strict=True)
-    return Evaluation(scores | counts.intervals() | dict(errors), counts.predictions, found.scores, found.calibration)
+    errors = dict(zip(("ece", "ece_by_chance"), found.error, strict=True)) if found.error else {}
+    return Evaluation(scores | counts.intervals() | errors, counts.predictions, found.scores, found.calibration)
 
 
 def evaluate_student(
@@ -96,7 +99,12 @@ def evaluate_student(
 
 
 def choose_thresholds(student: Student, evaluation: Evaluation, corpora: Corpora, precisions: Sequence[float]) -> None:
-    """Choose thresholds on the development data, and write them into the student's configuration."""
+    """Choose thresholds on the development data, and write them into the student's configuration.
+
+    Those that it has are for the scores of another calibration.
+    """
+    if getattr(student.model.config, "thresholds", None) and not precisions:
+        logger.warning("The student's thresholds are left out: --target_precision chooses new ones.")
     mentions = collect_mentions(evaluation.predictions, evaluation.mention_scores, corpora.eval["tags"])
     types = entity_types(corpora.tags)
     student.model.config.thresholds = {
