@@ -10,7 +10,9 @@ splits. Prints two tables and, last, one line of JSON, by model:
   scores that are right by construction (chance alone makes it greater than 0);
 - `ece_whole`, `ece_whole_floor`: what a run reports (each half with what was fitted on the other), and by chance;
 - `promises`: by precision, in how many splits a threshold was chosen (`chosen`), in how many of these the other half
-  has that precision (`kept`), and the mean recall there (`recall`).
+  has that precision (`kept`), and the mean recall there (`recall`);
+- `first`: of the FIRST sentences that a rule puts first for annotation, the model's errors (`errors`), the share with
+  an error (`wrong`), and errors per 1,000 words (`per_1000_words`).
 """
 
 import argparse
@@ -35,9 +37,11 @@ from hf_distill.evaluation.calibration import (
 )
 from hf_distill.evaluation.metrics import Counts, count
 from hf_distill.files import format_table
+from hf_distill.runtime.confidence import expected_errors
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.runtime.tags import convert_tags, spans
 
+FIRST = 200
 PRECISIONS = (0.8, 0.85, 0.9, 0.95)
 
 
@@ -105,6 +109,32 @@ def examine(name: str, counts: Counts, gold: Sequence[Sequence[str]], splits: in
             }
             for precision, kept in promises.items()
         },
+        "first": first_to_annotate(counts, gold),
+    }
+
+
+def first_to_annotate(counts: Counts, gold: Sequence[Sequence[str]]) -> dict[str, dict[str, float]]:
+    """What annotators of the first sentences by several rules would correct."""
+    known = calibrate(counts, gold)
+    errors = np.array(
+        [len({*spans(own)} ^ {*spans(right)}) for own, right in zip(counts.predictions, gold, strict=True)]
+    )
+    words = np.array([len(tags) for tags in gold])
+    per_word = np.array(expected_errors(counts.logits, counts.tags, known.calibration))
+    rules = {
+        "expected errors per word": per_word,
+        "expected errors": per_word * words,
+        "least score": np.array([1 - min(scores, default=1.0) for scores in known.scores]),
+        "at random": np.random.default_rng(0).random(len(words)),
+    }
+    first = {name: np.argsort(-values, kind="stable")[:FIRST] for name, values in rules.items()}
+    return {
+        name: {
+            "errors": int(errors[chosen].sum()),
+            "wrong": round(float((errors[chosen] > 0).mean()), 4),
+            "per_1000_words": round(float(1000 * errors[chosen].sum() / words[chosen].sum()), 1),
+        }
+        for name, chosen in first.items()
     }
 
 
@@ -134,7 +164,7 @@ def main() -> None:
         "student, int8": tagger.predict(words)[1],
     }
     figures = {name: examine(name, count(each, gold, tagger.tags), gold, args.splits) for name, each in logits.items()}
-    columns = [name for name in next(iter(figures.values())) if name != "promises"]
+    columns = [name for name in next(iter(figures.values())) if name not in ("promises", "first")]
     print(
         format_table(
             ["", *columns], [[name, *(f"{own[each]:.3f}" for each in columns)] for name, own in figures.items()]
@@ -146,6 +176,12 @@ def main() -> None:
         for precision, found in own["promises"].items()
     ]
     print(format_table(["", "thresholds chosen", "precision kept", "recall"], rows))
+    rows = [
+        [f"{name}, {rule}", *(str(value) for value in found.values())]
+        for name, own in figures.items()
+        for rule, found in own["first"].items()
+    ]
+    print(format_table([f"the first {FIRST} to annotate", "errors", "with an error", "per 1,000 words"], rows))
     print(json.dumps(figures))
 
 
