@@ -78,6 +78,14 @@ def test_files_are_tagged(python, student, tmp_path):
     assert found == Tagger(student)(SENTENCES)
 
 
+def test_corpora_are_converted(python, tmp_path):
+    (tmp_path / "in.jsonl").write_text('{"text": "Loss of p53.", "spans": [[8, 11, "GENE"]]}\n')
+    for name in ("out.jsonl", "out.tsv"):
+        done = python(COMMAND, "convert", str(tmp_path / "in.jsonl"), str(tmp_path / name))
+        assert done.returncode == 0 and "mentions of GENE: 1" in done.stdout, done.stderr
+    assert (tmp_path / "out.tsv").read_text() == "Loss\tO\nof\tO\np53\tS-GENE\n.\tO\n\n"
+
+
 def test_help_is_there(python):
     done = python(COMMAND, "--help")
     assert done.returncode == 0, done.stderr

@@ -193,6 +193,11 @@ class FormatArguments:
         None,
         "Column of tags: its name in a dataset or JSON (default: ner_tags), its number in a file (default: the last).",
     )
+    tag_names: list[str] = option([], "The tags that integer tags of the corpora stand for, in order (O B-GENE ...).")
+    input_scheme: str | None = option(
+        None, "Tag scheme of the corpora; flat: bare entity types. Default: detected in each.", choices=TAG_SCHEMES
+    )
+    entity_type: str | None = option(None, "The entity type of corpora and teachers whose tags name none (B, I, O).")
     misaligned: str | None = option(
         None,
         "A mention that begins or ends inside a word: split the word there, widen the mention to the whole word, or "
@@ -237,11 +242,6 @@ class DataArguments(FormatArguments):
     validation_fraction: float | None = option(
         None, "Without development data: take this fraction of the training sentences for that, drawn by --seed."
     )
-    tag_names: list[str] = option([], "The tags that integer tags of the corpora stand for, in order (O B-GENE ...).")
-    input_scheme: str | None = option(
-        None, "Tag scheme of the corpora; flat: bare entity types. Default: detected in each.", choices=TAG_SCHEMES
-    )
-    entity_type: str | None = option(None, "The entity type of corpora and teachers whose tags name none (B, I, O).")
     rename_types: list[str] = option(
         [], "Other names for entity types of the corpora and teachers, OLD=NEW, case-sensitive."
     )
@@ -445,10 +445,6 @@ class ConvertArguments(FormatArguments):
         "overlaps kept; words are joined by blanks), or .tsv, a word and its tag per line.",
     )
     tag_scheme: str = option("IOBES", "Tag scheme of .tsv.", choices=["IOB2", "IOBES"])
-    input_scheme: str | None = option(
-        None, "Tag scheme of the input; flat: bare entity types. Default: detected.", choices=TAG_SCHEMES
-    )
-    entity_type: str | None = option(None, "The entity type of an input whose tags name none (B, I, O).")
 
     def __post_init__(self):
         check(bool(self.input and self.output), "convert needs two names: IN OUT. See --help.")

@@ -76,6 +76,19 @@ def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
+def read_bytes(path: str) -> bytes:
+    """Return a file's content, decompressed if its name ends in .gz.
+
+    Raises:
+        UserError: it is not valid gzip.
+    """
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+            return file.read()
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: not a whole gzip file: {error}. Compress the file again.") from None
+
+
 def check_file(path: str) -> None:
     """Raise UserError if there is no such file."""
     if not Path(path).is_file():

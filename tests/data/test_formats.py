@@ -158,22 +158,29 @@ def test_brat(tmp_path):
     )
     [document] = read(make_brat(tmp_path / "brat", text, annotation))
     assert spans_of(document) == [("GENE", 8, 11), ("GENE", 19, 31), ("DISEASE", 43, 54)]
-    assert document.text == text and document.discontinuous == 1 and document.name == "a"
+    assert document.text == text and document.name == "a"
     others = Counter()
     list(Source(str(tmp_path / "brat"), "brat").documents(others))
-    assert others == {"discontinuous mentions": 1}
+    assert others == {"discontinuous mentions": 1, "relations, events and attributes": 2, "notes": 1}
+    [document] = read(make_brat(tmp_path / "parts", "p53\nMDM2", "T1\tGENE 4 8;0 3\tp53 MDM2\n"))
+    assert spans_of(document) == [("GENE", 0, 8)]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"text": "p53"}', r"a.jsonl:1: the text has no mentions"),
-        (
-            "a.jsonl",
-            '{"text": "p53", "spans": [[0, 3, "A"]], "mentions": [[0, 3, "B"]]}',
-            "both `mentions` and `spans`",
-        ),
+        ("a.jsonl", '{"text": "p53", "spans": [[0, 3, "A"]], "label": [[0, 3, "B"]]}', "both `spans` and `label`"),
         ("a.jsonl", '{"text": "p53", "spans": [[0, 4, "A"]]}', r"a.jsonl:1: the mention from 0 to 4 is not within"),
+        ("a.jsonl", '{"text": "p53", "spans": [[0, true, "A"]]}', "no mention with start, end and label"),
+        ("a.jsonl", '{"text": "a b", "spans": [[1, 2, "A"]]}', "nothing but blanks"),
+        ("a.jsonl", '{"text": "p53", "mentions": [{"start": 0, "end": 3, "label": "A", "score": NaN}]}', "score"),
+        ("a.jsonl", '{"text": "p53", "ents": [], "sents": [{"start": 0}]}', "no sentence with start and end"),
+        ("a.jsonl", '{"text": "p53", "ents": [], "sents": 5}', "no sentence with start and end"),
+        ("a.jsonl", '{"text": "p53", "ents": [], "sents": [{"start": 0, "end": 9}]}', "not within its text"),
+        ("a.json", '[{"data": {"text": "p53"}, "annotations": [5]}]', "expected a list of objects"),
+        ("a.json", '[{"data": {"text": "p53"}, "predictions": {"a": 1}}]', "expected a list of objects"),
+        ("a.json", '[{"data": {"text": "p53"}, "annotations": [{"result": 5}]}]', "expected a list of objects"),
         ("a.jsonl", '{"text": "p53", "spans": [[2, 2, "A"]]}', "or empty"),
         ("a.jsonl", '{"text": "p53", "spans": [[-1, 2, "A"]]}', "not within its text"),
         ("a.jsonl", '{"text": "p53", "spans": [[true, 2, "A"]]}', "no mention with start, end and label"),
@@ -189,7 +196,7 @@ def test_brat(tmp_path):
         ("a.jsonl", "\n[1]\n", "a.jsonl:2: expected an object"),
         ("a.jsonl", '{"text": "p53", "spans": []}\n{"tokens": ["a"], "tags": ["O"]}', "a.jsonl:2: words with tags"),
         ("a.jsonl", '{"text": "p53", "answer": "reject"}\n', "there is no annotated text"),
-        ("a.json", '{"text": 1', "not a BioC collection|needs bioc"),
+        ("a.json", '{"text": 1', "a.json:1: not valid JSON: .*in each line"),
         ("a.json", '[{"data": {"x": 1}}]', "a.json, item 1: `data` has no `text`"),
         (
             "a.json",
@@ -202,7 +209,7 @@ def test_brat(tmp_path):
         ("a.pubtator", "1|t|p53\n1\t0\tp53\n", "a.pubtator:2: expected ID, start, end"),
         ("a.pubtator", "1|t|p53\n2|t|MDM2\n", "a.pubtator:2: a new document begins"),
         ("a.pubtator", "1|a|p53\n", "has no title"),
-        ("a.pubtator", "", "has no document"),
+        ("a.pubtator", "\n  \n", "has no document"),
     ],
 )
 def test_what_is_refused(tmp_path, name, content, message):
@@ -307,7 +314,7 @@ def test_a_corpus_of_texts(tmp_path, caplog):
     assert corpora.train["tokens"][0][:3] == ["p53", "は", "癌"]
     assert corpora.train["tags"][0][:3] == ["S-GENE", "O", "S-DISEASE"]
     assert corpora.eval[0] == {"tokens": ["MDM2", "は", "癌", "xp53"], "tags": ["S-GENE", "O", "O", "S-GENE"]}
-    assert f"{devel}/a.txt: not taken as it stands: mentions inside a word (widen): 1" in caplog.text
+    assert f"{devel}: not taken as it stands: mentions inside a word (widen): 1" in caplog.text
     with pytest.raises(UserError, match="the label 'S-OTHER' does not occur in the training data"):
         other = make_brat(tmp_path / "other", "MDM2", "T1\tOTHER 0 4\tMDM2\n")
         load_corpora(DataArguments(path_to_train=train, path_to_val=other), 0)
@@ -323,6 +330,70 @@ def test_a_dataset_of_texts(tmp_path):
     corpora = load_corpora(DataArguments(dataset_name=str(tmp_path / "data")), 0)
     assert corpora.train[0]["tokens"] == ["Loss", "of", "p53", "raised", "MDM2", "levels", "."]
     assert [tag for tag in corpora.eval[0]["tags"] if tag != "O"] == ["S-GENE", "S-GENE"]
+
+
+def test_predictions_count_whatever_stands_beside_them():
+    """`predict` adds `mentions` to what it reads."""
+    mentions = [{"entity_group": "GENE", "start": 8, "end": 11, "word": "p53"}]
+    for beside in ({"label": [[0, 4, "X"]]}, {"spans": [[0, 4, "X"]], "answer": "reject"}, {"data": {"x": 1}}):
+        document = parse_item({"text": TEXT, "mentions": mentions} | beside, "here")
+        assert spans_of(document) == [("GENE", 8, 11)]
+    for tags in (["O", "O", "O"], []):
+        words = {"tokens": ["Loss", "of", "p53"], "ner_tags": tags, "mentions": mentions}
+        assert parse_item(words, "here")[1] == ["O", "O", "S-GENE"]
+
+
+def test_formats_are_told_apart(tmp_path):
+    for name, content, expected in (
+        ("a.conll", "<unk> O\n", "conll"),
+        ("a.txt", "<unk>\tO\n", "conll"),
+        ("a.txt", "[[ O\n", "conll"),
+        ("a.txt", "a|t|b\tO\n", "conll"),
+        ("a.txt", "7|t|a title\n", "pubtator"),
+        ("a.txt", '[{"text": ""}]', "jsonl"),
+        ("a.JSON", "[]", "jsonl"),
+        ("a.json", '{"text": "a", "ents": []}\n{"text": "b", "ents": []}', "jsonl"),
+        ("a.json", '{"source": "", "documents": []}', "bioc"),
+        ("a.json", '{\n "source": ""}', "bioc"),
+        ("a.dat", "<?xml version='1.0'?>", "bioc"),
+        ("a.tsv.gz", "[\tO\n", "tsv"),
+    ):
+        assert Source.find(write(tmp_path / name, content), FormatArguments()).input_format == expected, content
+    with pytest.raises(UserError, match="brat is read from a folder"):
+        Source.find(str(tmp_path / "a.txt"), FormatArguments(input_format="brat"))
+
+
+def test_offsets_of_browsers(tmp_path):
+    """Counted in units of UTF-16, where the texts of the mentions say so."""
+
+    def task(*values):
+        result = [{"type": "labels", "value": {"start": s, "end": e, "text": t, "labels": ["G"]}} for s, e, t in values]
+        return {
+            "data": {"text": "🧬 p53 🧬TTT"},
+            "annotations": [{"result": [*result, {"type": "choices", "value": {}}]}],
+        }
+
+    assert spans_of(parse_item(task((2, 5, "p53"), (7, 9, "TT")), "here")) == [("G", 2, 5), ("G", 7, 9)]
+    document = parse_item(task((3, 6, "p53"), (9, 11, "TT")), "here")
+    assert spans_of(document) == [("G", 2, 5), ("G", 7, 9)] and document.left_out == {
+        "annotations that are no labels": 1
+    }
+    with pytest.raises(UserError, match="the mention is 'p53', but 9 to 11"):
+        parse_item(task((2, 5, "p53"), (9, 11, "p53")), "here")
+
+
+def test_words_are_cut_for_mentions_that_stay():
+    [(words, tags)], _ = aligned("abcdef", [("A", 0, 3), ("B", 0, 6)], misaligned="split", nested="longest")
+    assert (words, tags) == (["abcdef"], ["S-B"])
+
+
+def test_long_documents_take_linear_time():
+    """20,000 mentions that cut words, in one text; what is quadratic would take minutes."""
+    text = "xp53 binds. " * 20_000
+    spans = [Span("GENE", place + 1, place + 4, "a:1") for place in range(0, len(text), 12)]
+    sentences = [(place, place + 11) for place in range(0, len(text), 12)]
+    found = list(Alignment("apart", "split").sentences([Document(text, spans, "a:1", sentences=sentences)]))
+    assert len(found) == 20_000 and all(words == ["x", "p53", "binds", "."] for words, _, _ in found)
 
 
 def run_convert(source, output, **options):
@@ -393,7 +464,7 @@ def test_what_is_written_for_a_tool_is_read_back(tmp_path, form):
     path = tmp_path / OUTPUTS[form]
     write_annotations(iter(TEXTS), str(path), form)
     documents = read(path)
-    assert [document.text.rstrip() for document in documents] == ["p53 binds 🧬 MDM2", "IL-2 binds", "nothing"]
+    assert [document.text for document in documents] == ["p53 binds 🧬 MDM2", "IL-2 binds", "nothing"]
     expected = [[("GENE", each["start"], each["end"]) for each in text["mentions"]] for text in TEXTS]
     assert [spans_of(document) for document in documents] == expected
     scores = [[span.score for span in document.spans] for document in documents]
@@ -441,6 +512,9 @@ def test_bioc(tmp_path):
         first, second = read(tmp_path / name)
         assert (first.text, spans_of(first)) == ("Loss of p53", [("GENE", 8, 11)])
         assert (second.text, spans_of(second)) == ("raised MDM2 levels.", [("GENE", 7, 11)])
+        with gzip.open(tmp_path / f"{name}.gz", "wb") as file:
+            file.write((tmp_path / name).read_bytes())
+        assert [each.text for each in read(tmp_path / f"{name}.gz")] == [first.text, second.text]
     write(tmp_path / "b.xml", "<nothing")
     with pytest.raises(UserError, match="not a BioC collection"):
         read(tmp_path / "b.xml")
@@ -470,6 +544,9 @@ def test_docbin(tmp_path):
     DocBin(docs=[document, nlp("nothing")]).to_disk(tmp_path / "a.spacy")
     first, second = read(tmp_path / "a.spacy")
     assert (first.text, spans_of(first), first.sentences) == (TEXT, SPANS, []) and spans_of(second) == []
+    with gzip.open(tmp_path / "a.spacy.gz", "wb") as file:
+        file.write((tmp_path / "a.spacy").read_bytes())
+    assert len(read(tmp_path / "a.spacy.gz")) == 2
     write(tmp_path / "a.jsonl", document.to_json())
     assert spans_of(read(tmp_path / "a.jsonl")[0]) == SPANS
     write(tmp_path / "b.spacy", "nothing")

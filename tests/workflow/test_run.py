@@ -172,7 +172,7 @@ def test_a_teacher_that_knows_nothing_stops_the_run(here, capsys):
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
-        ("p53\tS-GENE\n\nkinase\n", 3, "1 column"),
+        ("p53\tS-GENE\n\nkinase\n", 3, "found 1"),
         ("p53\tB-GENE\nkinase\tI-GENE\n\np53\tS-GENE\n", 1, "not finished"),
         ("p53\tS-DRUG\n", 1, "does not occur in the training data"),
     ],

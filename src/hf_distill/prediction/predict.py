@@ -174,6 +174,8 @@ def _check_files(args: PredictionArguments) -> None:
             raise UserError(f"{path}: --output would overwrite this input; choose another name.")
     if not Path(args.output).parent.is_dir():
         raise UserError(f"{args.output}: there is no folder {Path(args.output).parent}; create it first.")
+    if args.format == "brat" and Path(args.output).is_file():
+        raise UserError(f"{args.output}: --output is a file; give the name of a folder that does not exist yet.")
     if Path(args.output).is_dir():
         what = "a folder that does not exist yet" if args.format == "brat" else "a file"
         raise UserError(f"{args.output}: --output is a folder; give the name of {what}.")

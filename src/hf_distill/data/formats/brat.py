@@ -1,17 +1,22 @@
 """brat: a folder of texts (.txt) with stand-off annotation (.ann)."""
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from ...files import numbered_lines
 from ...runtime.tags import UserError
 from .documents import Document, Span, make_document
 
+# What else annotation has, by the first character of its lines.
+OTHERS = dict.fromkeys("REAMN*", "relations, events and attributes") | {"#": "notes"}
+
 
 def read_brat(folder: str) -> Iterator[Document]:
     """Yield the documents of a folder, sorted by name, subfolders included; their line ends split nothing.
 
-    Of a mention of several parts (discontinuous) the document says that it has one; it is no span.
+    Mentions of several parts (discontinuous), and all that is no mention, are counted and left out.
 
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
@@ -41,29 +46,33 @@ def read_brat(folder: str) -> Iterator[Document]:
 
 
 def _read_document(text: str, path: str, annotation: str, name: str) -> Document:
-    spans, discontinuous = [], 0
+    spans, left_out = [], Counter[str]()
     for number, line in numbered_lines(annotation):
-        if not line.startswith("T"):
-            continue  # relations, events, attributes, normalisations, notes
         place = f"{annotation}:{number}"
-        columns = line.split("\t")
+        if not line.strip():
+            continue
+        if line[0] in OTHERS:
+            left_out[OTHERS[line[0]]] += 1
+            continue
+        columns = line.split("\t", 2)
         entity, _, offsets = columns[1].partition(" ") if len(columns) == 3 else ("", "", "")
         parts = [part.split(" ") for part in offsets.split(";")]
-        if not all(len(part) == 2 and part[0].isdecimal() and part[1].isdecimal() for part in parts):
+        whole = all(len(part) == 2 and part[0].isdecimal() and part[1].isdecimal() for part in parts)
+        if not line.startswith("T") or not whole:
             raise UserError(
                 f"{place}: expected an id, a type with start and end, and the text, by tabs: {line[:80]!r}."
             )
-        # brat writes a mention that goes over a line end as parts with nothing but the line end between them.
-        starts, ends = [int(start) for start, _ in parts], [int(end) for _, end in parts]
-        if any(text[end:start].strip() for end, start in zip(ends, starts[1:], strict=False)):
-            discontinuous += 1
+        places = sorted((int(start), int(end)) for start, end in parts)
+        # A mention that goes over a line end has parts with nothing but the line end between them.
+        if any(text[end:start].strip() for (_, end), (start, _) in pairwise(places)):
+            left_out["discontinuous mentions"] += 1
             continue
-        span = Span(entity, starts[0], ends[-1], place)
-        found = " ".join(text[int(start) : int(end)] for start, end in parts)
+        span = Span(entity, places[0][0], places[-1][1], place)
+        found = text[span.start : span.end]
         if found.split() != columns[2].split():
             raise UserError(
                 f"{place}: the mention is {columns[2]!r}, but {span.start} to {span.end} of the text is {found!r}. "
                 "Offsets count characters; line ends count as they are in the file."
             )
         spans.append(span)
-    return make_document(text, spans, path, name, discontinuous=discontinuous)
+    return make_document(text, spans, path, name, left_out=left_out)

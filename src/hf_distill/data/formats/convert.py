@@ -25,8 +25,10 @@ def convert(args: ConvertArguments) -> str:
     output = Path(args.output)
     if output.resolve() == Path(args.input).resolve():
         raise UserError(f"{args.output}: would overwrite the input; choose another name.")
-    if not output.parent.is_dir() or output.is_dir():
-        raise UserError(f"{args.output}: a folder, or in none that exists: give the name of a file.")
+    if output.is_dir():
+        raise UserError(f"{args.output}: is a folder; give the name of a file.")
+    if not output.parent.is_dir():
+        raise UserError(f"{args.output}: there is no folder {output.parent}; create it first.")
     source, others = Source.find(args.input, args), Counter[str]()
     written = _write_lines(source, args, others) if output.suffix == ".jsonl" else _write_tags(source, args, others)
     found = ", ".join(f"{kind}: {number:,}" for kind, number in sorted(written.items())) or "nothing"
@@ -38,7 +40,7 @@ def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -
     """Write texts with mentions; of sentences, the words joined by blanks."""
     written: Counter[str] = Counter()
     texts = _texts(source, others) if source.has_documents() else _joined(source, args, others)
-    temporary = Path(args.output).with_name(f"{TEMPORARY}{os.getpid()}-{Path(args.output).name}")
+    temporary = Path(args.output).with_name(f"{TEMPORARY}{Path(args.output).name}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
             for fields in texts:
@@ -53,8 +55,11 @@ def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -
 
 def _texts(source: Source, others: Counter[str]) -> Iterator[dict[str, Any]]:
     for document in source.documents(others):
-        name = {"id": document.name} if document.name else {}
-        yield name | {"text": document.text, "mentions": document.mentions()}
+        fields: dict[str, Any] = {"id": document.name} if document.name else {}
+        fields |= {"text": document.text, "mentions": document.mentions()}
+        if document.sentences:
+            fields["sents"] = [{"start": start, "end": end} for start, end in document.sentences]
+        yield fields
 
 
 def _joined(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -88,7 +93,7 @@ def _read_tags(source: Source, args: ConvertArguments, others: Counter[str]) -> 
     from ..readers.common import tag_reader
     from ..tag_format import TagFormat
 
-    tag_format = TagFormat(args.input_scheme, args.entity_type)
+    tag_format = TagFormat(args.input_scheme, args.entity_type, names=tuple(args.tag_names))
     labels = ((tags, places) for _, tags, places in source.sentences(others=others))
     reader = tag_reader(labels, source.path, tag_format, "IOBES", None)
     for tokens, tags, places in source.sentences():

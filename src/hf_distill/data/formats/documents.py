@@ -1,7 +1,7 @@
 """Documents with mentions by characters, and their way to sentences with a tag per word."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -10,12 +10,16 @@ from ...runtime.tags import OUTSIDE, UserError
 from ...runtime.words import RULES, split_words
 
 LISTED = 10  # faults named in a message
+RULE_DOCUMENTS = 2000
 MISALIGNED = {
     "split": "cuts the word there",
     "widen": "takes the whole word",
     "drop": "leaves the mention out",
 }
-NESTED = {"longest": "keeps the longest mention", "first": "keeps the mention that begins first"}
+NESTED = {
+    "longest": "keeps the longest mention",
+    "first": "keeps the mention that begins first (the longest of several)",
+}
 
 # The words of a sentence, their tags, and the place (`PATH:LINE`) of each.
 Sentence = tuple[list[str], list[str], list[str]]
@@ -42,7 +46,7 @@ class Document:
         place: where it stands, `PATH:LINE`.
         name: the name that the file gives it; "" if none.
         sentences: character offsets of its sentences; empty where the format has none: then all of it is one.
-        discontinuous: how many mentions of several parts were left out.
+        left_out: how many of what the format has beside mentions were left out, by what they are.
     """
 
     text: str
@@ -50,7 +54,7 @@ class Document:
     place: str
     name: str = ""
     sentences: list[tuple[int, int]] = field(default_factory=list)
-    discontinuous: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def mentions(self) -> list[dict[str, Any]]:
         """The mentions as dictionaries, as a `Tagger` gives them, in the order of the text."""
@@ -64,7 +68,7 @@ class Document:
             | ({} if span.score is None else {"score": span.score})
             for span in self.spans
         ]
-        return sorted(found, key=lambda mention: (mention["start"], -mention["end"]))
+        return sorted(found, key=lambda mention: (mention["start"], -mention["end"], mention["entity_group"]))
 
 
 def mention_tags(entity: str, words: int) -> list[str]:
@@ -78,7 +82,7 @@ def make_document(
     place: str,
     name: str = "",
     sentences: Sequence[tuple[int, int]] = (),
-    discontinuous: int = 0,
+    left_out: Mapping[str, int] | None = None,
 ) -> Document:
     """Make a document, if its spans are within its text.
 
@@ -93,14 +97,21 @@ def make_document(
             )
         if not span.entity or any(mark in span.entity for mark in "\t\r\n") or span.entity.strip() != span.entity:
             raise UserError(f"{span.place}: {span.entity!r} is no name of an entity type.")
-    return Document(text, list(spans), place, name, list(sentences), discontinuous)
+        if not text[span.start : span.end].strip():
+            raise UserError(f"{span.place}: the mention from {span.start} to {span.end} has nothing but blanks.")
+    for start, end in sentences:
+        if not 0 <= start <= end <= len(text):
+            raise UserError(f"{place}: the sentence from {start} to {end} is not within its text.")
+    return Document(text, list(spans), place, name, list(sentences), left_out or {})
 
 
 def choose_word_rule(documents: Iterable[Document]) -> str:
-    """Return the rule (`words.RULES`) that cuts the fewest mentions; of several the first, which is the finest."""
+    """Return the rule (`words.RULES`) that cuts the fewest mentions of the first documents (up to RULE_DOCUMENTS); of
+    several rules the first, which is the finest.
+    """
     cut = dict.fromkeys(RULES, 0)
     characters = False
-    for document in documents:
+    for document in islice(documents, RULE_DOCUMENTS):
         words = {rule: split_words(document.text, rule) for rule in RULES}
         characters |= words["characters"] != words["apart"]
         for rule, places in words.items():
@@ -176,11 +187,11 @@ class Alignment:
         """The words of a document, and the mentions that consist of whole ones, sorted, without overlaps."""
         words = split_words(document.text, self.rule)
         starts, ends = [start for start, _ in words], [end for _, end in words]
-        kept, cuts = [], set()
-        for span in document.spans:
+        kept = []
+        for span in {(each.entity, each.start, each.end): each for each in document.spans}.values():  # each once
             # Blanks at the ends of a mention are no words.
             first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
-            if first >= last:
+            if first >= last:  # of characters that are no words
                 self.cut.append((span, document.text[span.start : span.end]))
                 continue
             whole = Span(span.entity, starts[first], ends[last - 1], span.place)
@@ -188,30 +199,39 @@ class Alignment:
                 self.cut.append((span, document.text[span.start : span.end]))
                 if self.misaligned == "split":
                     whole = Span(span.entity, max(whole.start, span.start), min(whole.end, span.end), span.place)
-                    cuts |= {whole.start, whole.end}
                 elif self.misaligned != "widen":
                     continue
             kept.append(whole)
-        chosen: list[Span] = []
-        order = sorted(kept, key=lambda span: (span.start - span.end if self.nested == "longest" else 0, span.start))
-        for span in {(each.entity, each.start, each.end): each for each in order}.values():  # each once
-            if any(span.start < other.end and other.start < span.end for other in chosen):
+
+        def rank(span: Span) -> tuple:
+            return span.start - span.end if self.nested == "longest" else 0, span.start, -span.end, span.entity
+
+        chosen: list[Span] = []  # sorted
+        for span in sorted(kept, key=rank):
+            place = bisect_left(chosen, span.start, key=lambda other: other.start)
+            beside = chosen[max(0, place - 1) : place + 1]
+            if any(span.start < other.end and other.start < span.end for other in beside):
                 self.overlapping.append((span, document.text[span.start : span.end]))
             else:
-                chosen.append(span)
-        pieces = []
-        for start, end in words:
-            bounds = [start, *sorted(cut for cut in cuts if start < cut < end), end] if cuts else [start, end]
-            pieces += list(zip(bounds, bounds[1:], strict=False))
-        return pieces, sorted(chosen, key=lambda span: span.start)
+                chosen.insert(place, span)
+        return _cut(words, {place for span in chosen for place in (span.start, span.end)}), chosen
 
     def _bounds(
         self, document: Document, words: Sequence[tuple[int, int]], spans: Sequence[Span]
     ) -> list[tuple[int, int]]:
         """First and last word (exclusive) of each sentence. One does not end inside a mention."""
-        ends = {bisect_left([start for start, _ in words], end) for _, end in document.sentences}
-        for span in spans:
-            first, last = (bisect_left(words, (place, 0)) for place in (span.start, span.end))
-            ends -= set(range(first + 1, last))
+        starts = [start for start, _ in words]
+        ends = {bisect_left(starts, end) for _, end in document.sentences}
+        for span in spans if ends else ():
+            ends -= set(range(bisect_left(starts, span.start) + 1, bisect_left(starts, span.end)))
         bounds = [0, *sorted(ends - {0, len(words)}), len(words)]
         return list(zip(bounds, bounds[1:], strict=False))
+
+
+def _cut(words: Sequence[tuple[int, int]], places: set[int]) -> list[tuple[int, int]]:
+    """Words, cut at places inside them."""
+    order, pieces = sorted(places), []
+    for start, end in words:
+        bounds = [start, *order[bisect_right(order, start) : bisect_left(order, end)], end]
+        pieces += list(zip(bounds, bounds[1:], strict=False))
+    return pieces

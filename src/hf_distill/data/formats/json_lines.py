@@ -5,9 +5,10 @@ example of every kind.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
+from math import isfinite
 from typing import Any
 
 from ...files import numbered_lines
@@ -40,16 +41,17 @@ def read_json(
 
 
 def _items(path: str) -> Iterator[tuple[str, Any]]:
-    if path.removesuffix(".gz").endswith(".json"):
-        text = "\n".join(line for _, line in numbered_lines(path))
-        items = _parse(text, path)
-        if not isinstance(items, list):
-            raise UserError(f"{path}: expected a list of texts, as Label Studio and spaCy write it, or .jsonl.")
-        yield from ((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
-        return
-    for number, line in numbered_lines(path):
-        if line.strip():
-            yield f"{path}:{number}", _parse(line, f"{path}:{number}")
+    lines: Iterable[tuple[int, str]] = ((number, line) for number, line in numbered_lines(path) if line.strip())
+    if path.lower().removesuffix(".gz").endswith(".json"):
+        found = list(lines)
+        text = "\n".join(line for _, line in found)
+        if text.lstrip().startswith("["):
+            items = _parse(text, path)
+            yield from ((f"{path}, item {number}", item) for number, item in enumerate(items, 1))
+            return
+        lines = found
+    for number, line in lines:
+        yield f"{path}:{number}", _parse(line, f"{path}:{number}")
 
 
 def _parse(text: str, place: str) -> Any:
@@ -57,44 +59,67 @@ def _parse(text: str, place: str) -> Any:
         item = json.loads(text)
         json.dumps(item, ensure_ascii=False).encode()  # fails for an unpaired surrogate
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{place}: not valid JSON: {error}: {text[:80]!r}.") from None
+        hint = " A file has a JSON value in each line (.jsonl), or is a list of them (.json)."
+        raise UserError(f"{place}: not valid JSON: {error}: {text[:80]!r}.{hint}") from None
     return item
 
 
 def parse_item(
     item: Any, place: str, token_column: str | None = None, tag_column: str | None = None
 ) -> Document | Sentence | None:
-    """Read one text, as `read_json` does."""
+    """Read one text, as `read_json` does.
+
+    Where there are `mentions`, as `predict` adds them to what it reads, they count and nothing else.
+    """
     if isinstance(item, list) and len(item) == 2 and isinstance(item[0], str) and isinstance(item[1], dict):
         item = {"text": item[0]} | item[1]  # spaCy 2: (text, {"entities": [...]})
     if not isinstance(item, dict):
         raise UserError(f"{place}: expected an object with a text and its mentions, or words and tags: {item!r:.80}.")
-    if isinstance(item.get("data"), dict):
-        return _label_studio(item, place)
-    if item.get("answer", "accept") != "accept":  # Prodigy
-        return None
-    tokens_key = _one_of(item, (token_column,) if token_column else TOKEN_KEYS, place)
-    words = item[tokens_key] if tokens_key else []
-    if tokens_key and (words or "text" not in item) and not any(isinstance(word, dict) for word in words):
-        return _sentence(item, tokens_key, (tag_column,) if tag_column else TAG_KEYS, place)
+    ours = isinstance(item.get("mentions"), list)
     text = item.get("text")
+    if not ours and isinstance(item.get("data"), dict):
+        return _label_studio(item, place)
+    if not ours and item.get("answer", "accept") != "accept":  # Prodigy
+        return None
+    if not (ours and isinstance(text, str)):
+        tokens_key = _one_of(item, (token_column,) if token_column else TOKEN_KEYS, place)
+        words = item[tokens_key] if tokens_key else []
+        if tokens_key and (words or text is None) and not any(isinstance(word, dict) for word in words):
+            return _sentence(item, tokens_key, (tag_column,) if tag_column else TAG_KEYS, place)
     if not isinstance(text, str):
         raise UserError(
             f"{place}: expected `text` with mentions ({', '.join(SPAN_KEYS)}), or words ({', '.join(TOKEN_KEYS)}) with "
             f"tags ({', '.join(TAG_KEYS)}; --token_column and --tag_column name others): its keys are "
             f"{', '.join(map(str, item)) or 'none'}."
         )
-    key = _one_of(item, SPAN_KEYS, place)
+    key = "mentions" if ours else _one_of(item, SPAN_KEYS, place)
     if key is None:
         raise UserError(
             f"{place}: the text has no mentions ({', '.join(SPAN_KEYS)}); for one without any write an empty list: "
             f"{text[:60]!r}."
         )
-    if not isinstance(item[key], list):
-        raise UserError(f"{place}: `{key}` has to be a list of mentions, not {item[key]!r:.60}.")
     spans = [span for each in item[key] for span in _spans(each, place)]
-    sentences = [(each["start"], each["end"]) for each in item.get("sents") or [] if isinstance(each, dict)]
-    return make_document(text, spans, place, str(item.get("id", "")), sentences)
+    return make_document(text, spans, place, _name(item), _sentences(item.get("sents"), place))
+
+
+def _name(item: Mapping) -> str:
+    return "" if item.get("id") is None else str(item["id"])
+
+
+def _sentences(sents: Any, place: str) -> list[tuple[int, int]]:
+    """The sentences of spaCy's `Doc.to_json`."""
+    found = []
+    for each in sents or [] if isinstance(sents, list | None) else [sents]:
+        start: Any = each.get("start") if isinstance(each, dict) else None
+        end: Any = each.get("end") if isinstance(each, dict) else None
+        if not _is_offset(start) or not _is_offset(end):
+            raise UserError(f"{place}: no sentence with start and end: {each!r:.60}.")
+        found.append((start, end))
+    return found
+
+
+def _is_offset(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _one_of(item: Mapping, keys: tuple[str | None, ...], place: str) -> str | None:
@@ -123,10 +148,14 @@ def _spans(item: Any, place: str) -> list[Span]:
     elif isinstance(item, list) and len(item) == 3:
         start, end, labels = item
     labels = labels if isinstance(labels, list) else [labels]
-    whole = isinstance(start, int) and isinstance(end, int) and not isinstance(start, bool)
-    if not whole or not labels or not all(isinstance(label, str) for label in labels):
+    if (
+        not _is_offset(start)
+        or not _is_offset(end)
+        or not labels
+        or not all(isinstance(label, str) for label in labels)
+    ):
         raise UserError(f"{place}: no mention with start, end and label: {item!r:.80}.")
-    if score is not None and (not isinstance(score, int | float) or isinstance(score, bool)):
+    if score is not None and (not isinstance(score, int | float) or isinstance(score, bool) or not isfinite(score)):
         raise UserError(f"{place}: the score of a mention is a number, not {score!r:.40}.")
     return [Span(label, start, end, place, score) for label in labels]
 
@@ -136,30 +165,49 @@ def _label_studio(item: Mapping, place: str) -> Document | None:
     text = item["data"].get("text")
     if not isinstance(text, str):
         raise UserError(f"{place}: `data` has no `text`, only {', '.join(map(str, item['data'])) or 'nothing'}.")
-    annotations = [each for each in item.get("annotations") or [] if not each.get("was_cancelled")]
-    chosen = annotations[-1:] or ([] if item.get("annotations") else (item.get("predictions") or [])[:1])
+    annotations, predictions = (_objects(item.get(key), place) for key in ("annotations", "predictions"))
+    chosen = [each for each in annotations if not each.get("was_cancelled")][-1:] or predictions[: not annotations]
     if not chosen:
         return None
-    spans = []
-    for result in chosen[0].get("result") or []:
-        if isinstance(result, dict) and result.get("type") == "labels" and isinstance(result.get("value"), dict):
-            for span in _spans(result["value"] | {"score": result.get("score")}, place):
-                spans.append(_in_characters(span, text, result["value"].get("text")))
-    return make_document(text, spans, place, str(item.get("id", "")))
+    results = _objects(chosen[0].get("result"), place)
+    labels = [each for each in results if each.get("type") == "labels" and isinstance(each.get("value"), dict)]
+    spans = [span for each in labels for span in _spans(each["value"] | {"score": each.get("score")}, place)]
+    words = [each["value"].get("text") for each in labels for _ in _spans(each["value"], place)]
+    left_out = {"annotations that are no labels": len(results) - len(labels)} if len(results) > len(labels) else {}
+    return make_document(text, _in_characters(spans, words, text), place, _name(item), left_out=left_out)
 
 
-def _in_characters(span: Span, text: str, word: Any) -> Span:
-    """A span whose offsets may count units of UTF-16, as browsers do, by the text that it should have."""
-    if not isinstance(word, str) or text[span.start : span.end] == word:
-        return span
-    units = text.encode("utf-16-le")
-    before, own = units[: 2 * span.start], units[2 * span.start : 2 * span.end]
-    if own.decode("utf-16-le", "replace") != word:
-        raise UserError(
-            f"{span.place}: the mention is {word!r}, but {span.start} to {span.end} of the text is another."
-        )
-    start = len(before.decode("utf-16-le", "replace"))
-    return replace(span, start=start, end=start + len(word))
+def _objects(items: Any, place: str) -> list[Mapping]:
+    items = items or []
+    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
+        raise UserError(f"{place}: expected a list of objects, not {items!r:.60}.")
+    return items
+
+
+def _in_characters(spans: list[Span], words: list[Any], text: str) -> list[Span]:
+    """Spans whose offsets may count units of UTF-16, as browsers do, by the texts that they should have.
+
+    Raises:
+        UserError: they have others either way.
+    """
+    ways = [spans]
+    if len(text.encode("utf-16-le")) > 2 * len(text):
+        places = [0]  # of each unit, and the end, the character
+        for number, letter in enumerate(text):
+            places += [number] * (ord(letter) > 0xFFFF) + [number + 1]
+        whole = [span for span in spans if 0 <= span.start < span.end < len(places)]
+        ways.append([replace(span, start=places[span.start], end=places[span.end]) for span in whole])
+    for way in ways:
+        found = [text[span.start : span.end] for span in way]
+        if len(found) == len(words) and all(word in (known, None) for word, known in zip(words, found, strict=True)):
+            return way
+    for span, word in zip(spans, words, strict=True):
+        if word not in (text[span.start : span.end], None):
+            raise UserError(
+                f"{span.place}: the mention is {word!r}, but {span.start} to {span.end} of the text is "
+                f"{text[max(0, span.start) : max(0, span.end)]!r}."
+            )
+    return spans
 
 
 def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: str) -> Sentence:
@@ -170,7 +218,8 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
             raise UserError(f"{place}: a word that is no text, empty, or has a tab, line end or NUL: {token!r:.80}.")
     if not tokens:
         raise UserError(f"{place}: the sentence has no word.")
-    tags_key = _one_of(item, tag_keys, place)
+    ours = isinstance(item.get("mentions"), list)
+    tags_key = None if ours else _one_of(item, tag_keys, place)
     if tags_key:
         tags = ["" if tag is None else str(tag) for tag in item[tags_key]]
         if len(tags) != len(tokens):
@@ -178,10 +227,10 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
         if "" in tags:
             raise UserError(f"{place}: the word {tokens[tags.index('')]!r} has no tag.")
         return list(tokens), tags, [place] * len(tokens)
-    if isinstance(item.get("ner"), list):
+    if not ours and isinstance(item.get("ner"), list):
         # GLiNER's ends are those of the last word.
         found = [(span.entity, span.start, span.end + 1) for each in item["ner"] for span in _spans(each, place)]
-    elif isinstance(item.get("mentions"), list):
+    elif ours:
         ends = list(accumulate(len(token) + 1 for token in tokens))
         first = {end - 1 - len(token): number for number, (token, end) in enumerate(zip(tokens, ends, strict=True))}
         last = {end - 1: number for number, end in enumerate(ends, 1)}

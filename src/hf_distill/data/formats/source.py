@@ -19,13 +19,15 @@ from .pubtator import read_pubtator
 
 ENDINGS = {
     ".tsv": "tsv",
+    ".conll": "conll",
+    ".iob": "conll",
+    ".bio": "conll",
     ".jsonl": "jsonl",
     ".pubtator": "pubtator",
     ".xml": "bioc",
     ".spacy": "spacy",
 }
 NOT_ACCEPTED = "texts without an accepted annotation"
-DISCONTINUOUS = "discontinuous mentions"
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ class Source:
         for document in found:
             if not isinstance(document, Document):
                 raise UserError(f"{document[2][0]}: words with tags, but before it a text with mentions: split them.")
-            if document.discontinuous:
-                others[DISCONTINUOUS] += document.discontinuous
+            others.update(document.left_out)
+            twice = len(document.spans) - len({(span.entity, span.start, span.end) for span in document.spans})
+            others.update({"mentions that stand there twice": twice} if twice else {})
             yield document
 
     def sentences(self, alignment: Alignment | None = None, others: Counter[str] | None = None) -> Iterator[Sentence]:
@@ -139,11 +142,11 @@ def _find_format(path: str) -> str:
     ending = Path(path.removesuffix(".gz")).suffix.lower()
     if ending in ENDINGS:
         return ENDINGS[ending]
-    line = next((line for _, line in numbered_lines(path) if line.strip()), "")
-    if re.match(r"[^|\t]+\|[ta]\|", line):
+    line = next((line for _, line in numbered_lines(path) if line.strip()), "").lstrip()
+    if ending == ".json":  # BioC is one object, over several lines or with its source
+        return "bioc" if line.startswith("{") and (line == "{" or '"documents"' in line) else "jsonl"
+    if re.match(r"[^|\s]+\|[ta]\|", line) and "\t" not in line:
         return "pubtator"
-    if line.lstrip().startswith("<"):
+    if line.startswith(("<?xml", "<!DOCTYPE collection", "<collection")):
         return "bioc"
-    if ending == ".json" and line.lstrip().startswith("{"):
-        return "bioc"
-    return "jsonl" if ending == ".json" or re.match(r'\s*[{\[]\s*("|$|[{\[])', line) else "conll"
+    return "jsonl" if re.match(r'{\s*"|\[\s*("|{|\[\s*")', line) else "conll"

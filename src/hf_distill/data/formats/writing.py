@@ -25,7 +25,9 @@ def write_annotations(texts: Iterable[Mapping[str, Any]], output: str, form: str
     Raises:
         UserError: the format cannot represent a text.
     """
-    temporary = Path(output).with_name(f"{TEMPORARY}{os.getpid()}-{Path(output).name}")
+    temporary = Path(output).with_name(f"{TEMPORARY}{Path(output).name}")  # what a killed process left is written over
+    if temporary.is_dir():
+        shutil.rmtree(temporary)
     read = ((fields, fields["text"] if "text" in fields else " ".join(fields["tokens"])) for fields in texts)
     writers: dict[str, Callable[[Iterator[tuple[Mapping, str]]], Iterator[str]]] = {
         "labelstudio": _label_studio,
@@ -47,7 +49,9 @@ def write_annotations(texts: Iterable[Mapping[str, Any]], output: str, form: str
 
 
 def _others(fields: Mapping) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in ("text", "tokens", "mentions")}
+    """The other fields, apart, because some names mean something to the tools."""
+    others = {name: value for name, value in fields.items() if name not in ("text", "tokens", "mentions")}
+    return {"meta": others} if others else {}
 
 
 def _doccano(fields: Mapping, text: str) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def _write_brat(texts: Iterator[tuple[Mapping, str]], folder: Path) -> None:
             # A mention over a line end is written in parts.
             parts = [part.span() for part in re.finditer(r"[^\n\r]+", mention["word"])]
             offsets = ";".join(f"{mention['start'] + start} {mention['start'] + end}" for start, end in parts)
-            word = re.sub(r"[\n\r]+", " ", mention["word"])
+            word = re.sub(r"[\n\r\t]+", " ", mention["word"])
             lines.append(f"T{index}\t{entity} {offsets}\t{word}\n")
         name = folder / f"{number:07}"
         name.with_suffix(".txt").write_text(text, encoding="utf-8", newline="")

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ...runtime.schemes import SCHEMES
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
+from ...runtime.words import find_words
 from ..formats.documents import Alignment, Document
 from ..tag_format import TagFormat, differing_in_case
 
@@ -133,6 +134,7 @@ def tag_reader(
 
 
 def load_documents(
+    name: str,
     read: Callable[..., Iterable[Document]],
     arguments: Mapping[str, Any],
     alignment: Alignment,
@@ -143,6 +145,7 @@ def load_documents(
     """Load documents with mentions by characters as sentences with tags, and say what is left out of them.
 
     Args:
+        name: the corpus, for messages.
         read: gives the documents; its keyword `others` counts what it leaves out.
         arguments: its other arguments, by which the result is cached.
         alignment: how the documents become sentences.
@@ -157,8 +160,10 @@ def load_documents(
     alignment.check(read(**arguments, others=others))
     others.update({what: len(faults) for what, faults in alignment.faults().items() if faults})
     documents = list(read(**arguments, others=Counter()))
-    if documents:
-        say_what_is_left_out(documents[0].place.rpartition(":")[0] or documents[0].place, others)
+    wordless = sum(not find_words(document.text, alignment.rule) for document in documents)
+    if wordless == len(documents):
+        raise UserError(f"{name}: has no text with words in it.")
+    say_what_is_left_out(name, others + Counter({"texts without words": wordless}))
     types = dict.fromkeys(span.entity for document in documents for span in document.spans)
     every = [f"{prefix}-{entity}" for entity in types for prefix in "BIES"]
     tags = {OUTSIDE: OUTSIDE} | {tag: (tag_format or TagFormat()).rename(tag) for tag in every}

@@ -8,7 +8,8 @@ from datasets.exceptions import DatasetGenerationError
 
 from ...runtime.tags import UserError
 from ..formats.documents import Alignment, Document, choose_word_rule
-from ..formats.json_lines import parse_item
+from ..formats.json_lines import SPAN_KEYS, parse_item
+from ..formats.source import NOT_ACCEPTED
 from ..statistics import known_types
 from ..tag_format import TagFormat
 from .common import SENTENCES, TagReader, cached_dataset, load_documents, tag_reader
@@ -61,11 +62,13 @@ def load_hub_splits(
             continue
         dataset, place = loaded[found[0]], f"{name}/{split}"
         known = None if split == "train" else known_types(splits["train"])
-        if not token_column and "tokens" not in dataset.column_names and "text" in dataset.column_names:
+        columns = set(dataset.column_names)
+        words = {token_column or "tokens", tag_column or "ner_tags"}
+        if not words <= columns and "text" in columns and columns.intersection(SPAN_KEYS):
             rule = rule or choose_word_rule(_documents(dataset, place))
             alignment = Alignment(rule, misaligned, nested)
             arguments = {"rows": dataset, "place": place}
-            splits[split] = load_documents(_documents, arguments, alignment, tag_scheme, known, tag_format)
+            splits[split] = load_documents(place, _documents, arguments, alignment, tag_scheme, known, tag_format)
             continue
         token_column, tag_column = token_column or "tokens", tag_column or "ner_tags"
         for column in (token_column, tag_column):
@@ -79,8 +82,8 @@ def load_hub_splits(
         dtype = str(getattr(getattr(feature, "feature", None), "dtype", None))
         if names is None and not dtype.startswith(("string", "large_string", "int", "uint")):
             raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, not text or ClassLabel.")
-        columns = {token_column: "tokens", tag_column: "tags"}
-        rows = dataset.select_columns(list(columns)).rename_columns(columns)
+        names_of = {token_column: "tokens", tag_column: "tags"}
+        rows = dataset.select_columns(list(names_of)).rename_columns(names_of)
         labels = ((tags, places) for _, tags, places in _sentences(rows, names, place))
         reader = tag_reader(labels, place, tag_format or TagFormat(), tag_scheme, known)
         splits[split] = cached_dataset(_read_rows, SENTENCES, rows=rows, names=names, place=place, reader=reader)
@@ -91,6 +94,10 @@ def _documents(rows: Dataset, place: str, others: Counter[str] | None = None) ->
     """Yield the rows of texts with mentions."""
     for number, row in enumerate(rows, 1):
         document = parse_item(row, f"{place}:{number}")
+        if document is None:
+            others = Counter() if others is None else others
+            others[NOT_ACCEPTED] += 1
+            continue
         if not isinstance(document, Document):
             raise UserError(f"{place}:{number}: expected a text and its mentions.")
         yield document

@@ -20,8 +20,6 @@ from .common import (
     tag_reader,
 )
 
-NAMED = ("pubtator", "brat")  # formats in which each document has a name
-
 logger = logging.get_logger(__name__)
 
 
@@ -55,7 +53,7 @@ def load_labelled(
         return cached_dataset(_read_rows, SENTENCES, source=source, digest=digest, reader=reader)
     alignment = Alignment(rule, source.misaligned, source.nested)
     arguments = {"source": source, "digest": digest}
-    return load_documents(_documents, arguments, alignment, tag_scheme, known_types, tag_format)
+    return load_documents(source.path, _documents, arguments, alignment, tag_scheme, known_types, tag_format)
 
 
 def _read_rows(source: Source, digest: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
@@ -65,9 +63,9 @@ def _read_rows(source: Source, digest: str, reader: TagReader) -> Iterator[dict[
 
 
 def _documents(source: Source, digest: str, others: Counter[str] | None = None) -> Iterator[Document]:
-    documents = source.documents(others)
+    documents = list(source.documents(others))
     # By name, so that a corpus trains the same student in whichever format it comes.
-    return iter(sorted(documents, key=lambda each: each.name)) if source.input_format in NAMED else documents
+    return iter(sorted(documents, key=lambda each: each.name) if all(each.name for each in documents) else documents)
 
 
 def load_tsv(
