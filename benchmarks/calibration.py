@@ -28,7 +28,6 @@ from transformers import AutoModelForTokenClassification
 
 from hf_distill import Tagger, load_teacher
 from hf_distill.evaluation.calibration import (
-    TEMPERATURES,
     ScoredMentions,
     calibrate,
     calibration_error,
@@ -67,7 +66,7 @@ def best_temperature(scores: Callable[[float], np.ndarray], right: np.ndarray) -
         found = np.clip(scores(np.exp(logarithm)), 1e-12, 1 - 1e-12)
         return -np.log(np.where(right, found, 1 - found)).sum()
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log([0.1, 10.0]), method="bounded").x))
 
 
 def examine(name: str, counts: Counts, gold: Sequence[Sequence[str]], splits: int) -> dict:

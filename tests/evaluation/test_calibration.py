@@ -52,7 +52,7 @@ def test_the_temperature_of_the_data_is_found_again(temperature):
     found = calibrate(counts, gold)
     mentions = collect_mentions(counts.predictions, found.scores, gold)
     truth = np.concatenate(mention_probabilities(counts.logits, counts.labels, TAGS, temperature), axis=1)[0]
-    assert found.calibration.temperature == pytest.approx(temperature, rel=0.1)
+    assert found.calibration.temperature == pytest.approx(temperature, rel=0.2)
     assert np.abs(mentions.scores - truth).mean() < 0.02, found.calibration
     uncalibrated = np.concatenate(mention_probabilities(counts.logits, counts.labels, TAGS), axis=1)[0]
     assert found.error[0] < calibration_error(uncalibrated, mentions.right)[0]

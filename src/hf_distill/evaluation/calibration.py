@@ -1,18 +1,18 @@
 """Scores of predicted mentions against what is right: calibration, its error, and thresholds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 from scipy.stats import beta
 
-from ..runtime.confidence import TINY, UNCALIBRATED, Calibration, mention_probabilities
+from ..runtime.confidence import TINY, Calibration, mention_probabilities
 from ..runtime.tags import spans
 from .metrics import Counts
 
 BINS, DRAWS = 15, 200  # of equal mass, of the calibration error; and draws of what chance makes of it
-TEMPERATURES = (0.1, 10.0)
+TEMPERATURES = [round(2 ** (step / 3), 4) for step in range(-4, 10)]  # that are tried
 CONFIDENCE, CANDIDATES = 0.95, 20  # of the precision that a threshold keeps, and how many thresholds are tried
 
 
@@ -90,64 +90,52 @@ def calibrate(
         references: gold tags, in the scheme of its tags.
         calibration: that of the scores.
     """
-    known = [set(spans(reference)) for reference in references]
     right = [
         np.array([mention in gold for mention in spans(predicted)], dtype=bool)
-        for predicted, gold in zip(counts.predictions, known, strict=True)
+        for predicted, gold in zip(counts.predictions, (set(spans(tags)) for tags in references), strict=True)
     ]
-
-    def probabilities(temperature: float, numbers: np.ndarray) -> list[np.ndarray]:
-        chosen = [counts.logits[number] for number in numbers], [counts.labels[number] for number in numbers]
-        return mention_probabilities(*chosen, counts.tags, temperature)
+    temperatures = [calibration.temperature] if calibration else TEMPERATURES
+    mentions = {
+        value: mention_probabilities(counts.logits, counts.labels, counts.tags, value) for value in temperatures
+    }
 
     def fit(numbers: np.ndarray) -> Calibration:
-        known = np.concatenate([np.empty(0, dtype=bool), *(right[number] for number in numbers)])
-        return _fit(lambda value: probabilities(value, numbers), known)
+        chosen = {value: [own[number] for number in numbers] for value, own in mentions.items()}
+        return _fit(chosen, np.concatenate([np.empty(0, dtype=bool), *(right[number] for number in numbers)]))
 
-    def score(fitted: Calibration, numbers: np.ndarray) -> list[np.ndarray]:
-        return [fitted.score(*own) for own in probabilities(fitted.temperature, numbers)]
-
-    every = np.arange(len(right))
-    fair = None
     if calibration is None:
         halves = np.random.default_rng(0).permutation(len(right)) % 2
-        fair = [np.empty(0)] * len(right)
-        for half in (0, 1):
-            own = np.flatnonzero(halves == half)
-            for number, found in zip(own, score(fit(np.flatnonzero(halves != half)), own), strict=True):
-                fair[number] = found
-        calibration = fit(every)
-    scores = score(calibration, every)
-    error = calibration_error(np.concatenate(scores if fair is None else fair), np.concatenate(right))
+        by_other = [fit(np.flatnonzero(halves != half)) for half in (0, 1)]
+        fair = [by_other[half] for half in halves]
+        calibration = fit(np.arange(len(right)))
+    else:
+        fair = [calibration] * len(right)
+    scores = [calibration.score(*own) for own in mentions[calibration.temperature]]
+    fair_scores = [each.score(*mentions[each.temperature][number]) for number, each in enumerate(fair)]
+    error = calibration_error(np.concatenate(fair_scores), np.concatenate(right))
     return Calibrated(calibration, [own.tolist() for own in scores], error)
 
 
-def _fit(probabilities: Callable[[float], Sequence[np.ndarray]], right: np.ndarray) -> Calibration:
-    """Fit a calibration, given the mentions' probabilities by temperature and whether they are right.
+def _fit(mentions: Mapping[float, Sequence[np.ndarray]], right: np.ndarray) -> Calibration:
+    """Fit a calibration, given the probabilities and words of mentions by temperature, and whether they are right.
 
     Weak normal priors on the parameters, on their logarithms where they are positive, keep corpora within bounds on
     which all mentions are right, or none.
     """
+    values = {each: np.concatenate([np.empty((2, 0)), *own], axis=1) for each, own in mentions.items()}
 
-    def loss(calibration: Calibration, values: np.ndarray) -> float:
-        scores = calibration.score(*values)
+    def loss(calibration: Calibration) -> float:
+        scores = calibration.score(*values[calibration.temperature])
         return -float(np.log(np.maximum(TINY, np.where(right, scores, 1 - scores))).sum())
 
-    def temperature_loss(logarithm: float) -> float:
-        values = np.concatenate([np.empty((2, 0)), *probabilities(np.exp(logarithm))], axis=1)
-        return loss(UNCALIBRATED, values) + logarithm**2 / 2
-
-    bounds = np.log(TEMPERATURES).tolist()
-    found = minimize_scalar(temperature_loss, bounds=bounds, method="bounded", options={"xatol": 0.01})
-    temperature = float(np.exp(found.x))
-    values = np.concatenate([np.empty((2, 0)), *probabilities(temperature)], axis=1)
+    best = min(values, key=lambda temperature: loss(Calibration(temperature)) + np.log(temperature) ** 2 / 2)
 
     def make(parameters: np.ndarray) -> Calibration:
         a, b = np.exp(parameters[:2]).tolist()
-        return Calibration(temperature, a, b, *parameters[2:].tolist())
+        return Calibration(best, a, b, *parameters[2:].tolist())
 
-    best = minimize(lambda each: loss(make(each), values) + each @ each / 2, np.zeros(4), bounds=[(-3, 3)] * 4)
-    return Calibration._make(round(value, 4) for value in make(best.x))
+    found = minimize(lambda each: loss(make(each)) + each @ each / 2, np.zeros(4), bounds=[(-3, 3)] * 4)
+    return Calibration._make(round(value, 4) for value in make(found.x))
 
 
 def calibration_error(scores: np.ndarray, right: np.ndarray) -> tuple[float, float] | None:
