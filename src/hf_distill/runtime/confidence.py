@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -184,9 +185,7 @@ def mention_probabilities(
         temperature: by which logits are divided.
     """
     mentions = [np.empty((2, 0))] * len(logits)
-    transitions = find_transitions(tuple(tags))
-    opens, continues = (np.array([tag[:2] in prefixes for tag in tags]) for prefixes in (("B-", "S-"), ("I-", "E-")))
-    opening = set(np.flatnonzero(opens).tolist())
+    transitions, opens, continues, opening = _read_tags(tuple(tags))
     chosen = [number for number, own in enumerate(labels) if not opening.isdisjoint(own)]
     for batch in make_batches([logits[number] for number in chosen], transitions.labels):
         numbers = [chosen[number] for number in batch.numbers]
@@ -208,6 +207,13 @@ def mention_probabilities(
         ):
             mentions[number] = own
     return mentions
+
+
+@lru_cache(maxsize=16)
+def _read_tags(tags: tuple[str, ...]) -> tuple[Transitions, np.ndarray, np.ndarray, frozenset[int]]:
+    """The transitions, and which labels open and continue mentions, the former also as a set."""
+    opens, continues = (np.array([tag[:2] in prefixes for tag in tags]) for prefixes in (("B-", "S-"), ("I-", "E-")))
+    return find_transitions(tags), opens, continues, frozenset(np.flatnonzero(opens).tolist())
 
 
 def expected_errors(
@@ -232,7 +238,7 @@ def expected_errors(
         before, after, total = _forward_backward(batch, transitions, calibration.temperature)
         sentences = np.repeat(np.arange(len(total)), batch.lengths)[batch.by_place]
         log_steps = before[:, transitions.sources] + batch.weights / calibration.temperature
-        log_steps += after[:, transitions.targets.argmax(0)] - total[sentences, None]
+        log_steps += after[:, transitions.targets] - total[sentences, None]
         begins = np.empty(len(sentences))
         begins[batch.by_place] = np.exp(log_steps[:, opens]).sum(1)
         ends = np.cumsum(batch.lengths)[:-1]
@@ -242,32 +248,32 @@ def expected_errors(
     return errors
 
 
-def _forward(batch: Batch, transitions: Transitions, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Log sums over the paths to each state before each word, [words, states], and over all, [sentences]."""
-    before = np.empty((len(batch.weights), len(transitions.first)))
-    values = np.full((len(batch.numbers), len(transitions.first)), -np.inf)
-    values[:, 0] = 0.0
-    for begin, end in batch.places:
-        before[begin:end] = own = values[: end - begin]
-        steps = batch.weights[begin:end] / temperature + own.take(transitions.sources, axis=1)
-        np.logaddexp.reduceat(steps, transitions.first, axis=1, out=own)
-    return before, values[:, 0]
-
-
 def _forward_backward(
     batch: Batch, transitions: Transitions, temperature: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `_forward`, with the log sums over the paths from each state after each word, [words, states], between."""
-    before, total = _forward(batch, transitions, temperature)
-    order = np.argsort(transitions.sources, kind="stable")
-    states, first = np.unique(transitions.sources[order], return_index=True)
-    targets = transitions.targets.argmax(0)[order]
-    after = np.empty_like(before)
-    values = np.full((len(batch.numbers), before.shape[1]), -np.inf)
-    values[:, 0] = 0.0
+    """Logarithms of sums over paths: to each state before each word, and from each state after each word (both
+    [words, states]), and over all paths, [sentences].
+    """
+    labels, sources, first, _, targets, by_source, first_by_source = transitions
+    weights = batch.weights / temperature
+    sentences = len(batch.numbers)
+    start = np.full((sentences, len(first)), -np.inf)
+    start[:, 0] = 0.0
+    before, total, own = [], np.empty(sentences), start
+    for begin, end in batch.places:
+        own = own[: end - begin]
+        before.append(own)
+        steps = own.take(sources, axis=1)
+        steps += weights[begin:end]
+        own = np.logaddexp.reduceat(steps, first, axis=1)
+        total[: end - begin] = own[:, 0]
+    after, own = [], start[:0]
+    weights, targets = weights[:, by_source], targets[by_source]
     for begin, end in reversed(batch.places):
-        after[begin:end] = own = values[: end - begin]
-        steps = batch.weights[begin:end, order] / temperature + own.take(targets, axis=1)
-        own[:] = -np.inf
-        own[:, states] = np.logaddexp.reduceat(steps, first, axis=1)
-    return before, after, total
+        if len(own) < end - begin:
+            own = np.concatenate([own, start[len(own) : end - begin]])
+        after.append(own)
+        steps = own.take(targets, axis=1)
+        steps += weights[begin:end]
+        own = np.logaddexp.reduceat(steps, first_by_source, axis=1)
+    return np.concatenate(before), np.concatenate(after[::-1]), total

@@ -27,13 +27,19 @@ class Transitions(NamedTuple):
         labels: the label of each step, [steps].
         sources: the state before each step, [steps].
         first: index of the first step to each state, [states].
-        targets: whether a step leads to a state, [states, steps].
+        reached: whether a step leads to a state, [states, steps].
+        targets: the state that each step leads to, [steps].
+        by_source: the steps sorted by the state before them, [steps].
+        first_by_source: index in `by_source` of the first step from each state, [states].
     """
 
     labels: np.ndarray
     sources: np.ndarray
     first: np.ndarray
+    reached: np.ndarray
     targets: np.ndarray
+    by_source: np.ndarray
+    first_by_source: np.ndarray
 
 
 @lru_cache(maxsize=16)
@@ -41,20 +47,24 @@ def find_transitions(tags: tuple[str, ...]) -> Transitions:
     """Return the transitions between labels that `tags.can_follow` allows, given the tag of each label."""
     scheme = detect_scheme(tags)
     parts = [tag.partition("-")[::2] for tag in tags]
-    opened = dict.fromkeys(entity for prefix, entity in parts if prefix in ("B", "I"))
+    # Of an open mention a tag has to go on.
+    goes_on = {entity for prefix, entity in parts if prefix in ("I", "E")}
+    opened = dict.fromkeys(entity for prefix, entity in parts if prefix in ("B", "I") and entity in goes_on)
     states = {entity: state for state, entity in enumerate(opened, 1)}
     steps = []  # target, label, source
     for label, (prefix, entity) in enumerate(parts):
         if prefix not in (OUTSIDE, "B", "S") and not (prefix in ("I", "E") and entity in states):
             continue  # no valid sequence has it
         source = states[entity] if prefix in ("I", "E") else 0
-        if prefix in ("B", "I"):
+        if prefix in ("B", "I") and entity in states:
             steps.append((states[entity], label, source))
         if prefix not in ("B", "I") or scheme == "IOB2":
             steps.append((0, label, source))
     targets, labels, sources = np.array(sorted(steps), dtype=np.int64).T
     reached = np.arange(1 + len(states))[:, None] == targets
-    return Transitions(labels, sources, reached.argmax(1), reached)
+    by_source = np.argsort(sources, kind="stable")
+    first_by_source = np.searchsorted(sources[by_source], np.arange(1 + len(states)))
+    return Transitions(labels, sources, reached.argmax(1), reached, targets, by_source, first_by_source)
 
 
 class Batch(NamedTuple):
@@ -111,7 +121,7 @@ def constrained_decode(logits: Sequence[np.ndarray], tags: Sequence[str]) -> lis
 
 def _decode_batch(batch: Batch, transitions: Transitions) -> np.ndarray:
     """Return the label of each word."""
-    steps, sources, first, targets = transitions
+    steps, sources, first, reached = transitions[:4]
     # Raw logits suffice: a softmax per word would shift the scores of all paths equally.
     paths = batch.weights
     values = np.full((len(batch.numbers), len(first)), -np.inf)  # of the best path to each state
@@ -124,7 +134,7 @@ def _decode_batch(batch: Batch, transitions: Transitions) -> np.ndarray:
     state = np.zeros(len(batch.numbers), dtype=np.int64)  # after the word: 0 at each sentence's end
     for begin, end in reversed(batch.places):
         own = state[: end - begin]
-        best = np.where(targets.take(own, axis=0), paths[begin:end], -np.inf).argmax(1)
+        best = np.where(reached.take(own, axis=0), paths[begin:end], -np.inf).argmax(1)
         chosen[begin:end] = best
         sources.take(best, out=own)
     labels = np.empty(len(paths), dtype=np.int64)
