@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from datasets import Dataset
-from transformers.utils import logging
 
 from ...files import check_file
 from ..formats.documents import Alignment, Document
@@ -19,8 +18,6 @@ from .common import (
     say_what_is_left_out,
     tag_reader,
 )
-
-logger = logging.get_logger(__name__)
 
 
 def load_labelled(
