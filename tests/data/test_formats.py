@@ -189,6 +189,8 @@ def test_brat(tmp_path):
         ("a.jsonl", '{"text": "p53", "label": "GENE"}', "has no mentions"),
         ("a.jsonl", '{"text": "p53", "label": ["GENE"]}', "no mention with start, end and label"),
         ("a.jsonl", '{"tokens": ["p53"]}', "without tags"),
+        ("a.jsonl", '{"tokens": ["p53"], "tags": ["O"], "entities": [[0, 3, "A"]]}', "both `tags` and `entities`"),
+        ("a.jsonl", '{"tokens": ["p53"], "tags": ["O"], "ner": [[0, 0, "A"]]}', "both `tags` and `ner`"),
         ("a.jsonl", '{"tokens": ["p53"], "tags": ["O", "O"]}', "1 words but 2 tags"),
         ("a.jsonl", '{"tokens": ["p53", 3], "tags": ["O", "O"]}', "a word that is no text"),
         ("a.jsonl", '{"tokenized_text": ["p53"], "ner": [[0, 1, "A"]]}', "not within its 1 words"),

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
+from ..data.formats.writing import to_json
 from ..runtime.confidence import expected_errors
 from ..runtime.mentions import find_mentions
 from ..runtime.tagger import Tagger
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 Text = tuple[str | list[str], dict, list[list[str]]]
 
 
-to_json = json.JSONEncoder(ensure_ascii=False).encode
 KEPT_LINES = 1000  # at least so many are ranked at a time
 TRIED_TEXTS = 256  # at the beginning of the input, to find out the scheme of a head
 

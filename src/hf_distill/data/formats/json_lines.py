@@ -85,6 +85,8 @@ def parse_item(
         tokens_key = _one_of(item, (token_column,) if token_column else TOKEN_KEYS, place)
         words = item[tokens_key] if tokens_key else []
         if tokens_key and (words or text is None) and not any(isinstance(word, dict) for word in words):
+            if not ours and not tag_column:  # one annotation; which of two counts only the user knows
+                _one_of(item, tuple(dict.fromkeys((*TAG_KEYS, "ner", *SPAN_KEYS))), place)
             return _sentence(item, tokens_key, (tag_column,) if tag_column else TAG_KEYS, place)
     if not isinstance(text, str):
         raise UserError(
@@ -227,7 +229,7 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
         if "" in tags:
             raise UserError(f"{place}: the word {tokens[tags.index('')]!r} has no tag.")
         return list(tokens), tags, [place] * len(tokens)
-    if not ours and isinstance(item.get("ner"), list):
+    if isinstance(item.get("ner"), list) and not ours:
         # GLiNER's ends are those of the last word.
         found = [(span.entity, span.start, span.end + 1) for each in item["ner"] for span in _spans(each, place)]
     elif ours:
