@@ -56,6 +56,11 @@ class ModelArguments:
     teacher_model_name_or_path: list[str] = option(
         [], "Hub id or folder of the teacher; the probabilities of several teachers are averaged."
     )
+    annotation_confidence: float | None = option(
+        None,
+        "--path_to_annotations: the probability of every mention; 1: answers are labels. Default: its score; without "
+        "scores the share of the words of mentions that is right in the development data, where that is answered.",
+    )
     teacher_checkpoint: str | None = option(
         None,
         "A bare state dict (torch.save) for the teacher; --teacher_model_name_or_path then gives its architecture.",
@@ -74,7 +79,9 @@ class ModelArguments:
         "embeddings and its head.",
     )
     tokenizer_name: str | None = option(
-        None, "The student's tokenizer. Default: that of --student_model_name_or_path, else the teacher's."
+        None,
+        "The student's tokenizer. Default: that of --student_model_name_or_path, of --embeddings_from, else the "
+        "teacher's.",
     )
     vocabulary_size: int = option(
         0,
@@ -98,6 +105,11 @@ class ModelArguments:
         "embeddings (transferred to the student's tokenizer if that differs), reduced by SVD if --embedding_size is "
         "smaller, scaled to unit variance.",
         choices=["train", "bert", "svd"],
+    )
+    embeddings_from: str | None = option(
+        None,
+        "--embedding_type svd: Hub id or folder of an encoder whose word embeddings (and, by default, tokenizer) are "
+        "taken instead of the teacher's.",
     )
     embedding_size: int = option(300, "bilstm only: embedding dimension.")
     hidden_size: int | None = option(
@@ -126,6 +138,15 @@ class ModelArguments:
         check(
             hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
             f"--hidden_size of a tinybert must be a multiple of {TINYBERT_HEADS}, got {hidden_size}.",
+        )
+        confidence = self.annotation_confidence
+        check(
+            confidence is None or 0.5 < confidence <= 1,
+            f"--annotation_confidence must be above 0.5 and at most 1, got {confidence}.",
+        )
+        check(
+            not self.embeddings_from or self.embedding_type == "svd",
+            f"--embeddings_from is for --embedding_type svd, not {self.embedding_type}.",
         )
         sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size")
         given = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
@@ -222,6 +243,12 @@ class DataArguments(FormatArguments):
     )
     path_to_val: str | None = option(None, "Development corpus, same format; selects the best checkpoint.")
     path_to_test: str | None = option(None, "Test corpus, same format; only evaluated.")
+    path_to_annotations: list[str] = option(
+        [],
+        "Files of texts with the mentions that a labeller finds in them (as `annotate` writes, or in any format of "
+        "corpora): they are learnt from like a teacher's answers, mentions by their `score`. A labeller for each "
+        "`source`, else for each file. The texts need not be given again.",
+    )
     path_to_unlabeled: list[str] = option(
         [],
         "Files of text, a sentence or a document per line: .jsonl (objects with `text` or `tokens`), .parquet, or "
@@ -259,7 +286,7 @@ class DataArguments(FormatArguments):
     transfer_sentences: int = option(
         0,
         "Number of sentences beside the training data to distil on: a random sample of the unlabelled sentences, "
-        "filled up with augmented ones if there are too few; 0: all unlabelled sentences.",
+        "filled up with augmented ones if there are too few (not with --path_to_annotations); 0: all unlabelled ones.",
     )
     augmentation_rounds: int = option(
         0, "Rounds of augmentation; each round creates one sentence per training sentence and method below."
@@ -287,9 +314,14 @@ class DataArguments(FormatArguments):
         )
         fraction = self.validation_fraction
         check(
-            bool(self.dataset_name or (self.path_to_train and (self.path_to_val or fraction))),
+            bool(self.dataset_name or (self.path_to_train and (self.path_to_val or fraction)))
+            or bool(self.path_to_annotations and self.path_to_val),
             "Training and development data are needed: --path_to_train and --path_to_val (or --validation_fraction), "
-            "or --dataset_name.",
+            "or --dataset_name; or, without labels of people to learn from, --path_to_annotations and --path_to_val.",
+        )
+        check(
+            bool(self.dataset_name or self.path_to_train) or not (fraction or self.augmentation_rounds),
+            "--validation_fraction and --augmentation_rounds take labelled sentences: give --path_to_train.",
         )
         check(fraction is None or 0 < fraction < 1, f"--validation_fraction must be in (0, 1), got {fraction}.")
         check(

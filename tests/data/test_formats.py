@@ -241,7 +241,7 @@ def aligned(text, spans, **options):
     """The words and tags of a text, and the alignment."""
     alignment = Alignment("apart", **options)
     document = Document(text, [Span(*span, "a:1") for span in spans], "a:1")
-    return [(words, tags) for words, tags, _ in alignment.sentences([document])], alignment
+    return [(words, tags) for words, tags, *_ in alignment.sentences([document])], alignment
 
 
 def test_a_mention_that_cuts_words():
@@ -301,7 +301,7 @@ def test_sentences_of_a_format_are_kept():
     document = Document(
         text, [Span("GENE", 0, 3, ""), Span("GENE", 16, 25, "")], "a:1", sentences=[(0, 10), (11, 20), (21, 25)]
     )
-    found = [words for words, _, _ in Alignment("apart").sentences([document])]
+    found = [words for words, *_ in Alignment("apart").sentences([document])]
     assert found == [["p53", "binds", "."], ["MDM2", "too", ".", "IL", "-", "2"]], "none ends in a mention"
 
 
@@ -395,7 +395,7 @@ def test_long_documents_take_linear_time():
     spans = [Span("GENE", place + 1, place + 4, "a:1") for place in range(0, len(text), 12)]
     sentences = [(place, place + 11) for place in range(0, len(text), 12)]
     found = list(Alignment("apart", "split").sentences([Document(text, spans, "a:1", sentences=sentences)]))
-    assert len(found) == 20_000 and all(words == ["x", "p53", "binds", "."] for words, _, _ in found)
+    assert len(found) == 20_000 and all(words == ["x", "p53", "binds", "."] for words, *_ in found)
 
 
 def run_convert(source, output, **options):

@@ -46,6 +46,32 @@ def test_layers_of_the_teacher_have_no_baseline():
         prepare_arguments(parse_arguments([*tiny.DATA, *flags]))
 
 
+ANSWERS = "--path_to_val val.tsv --path_to_annotations answers.jsonl --embedding_type train".split()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--distillation 0", "leave out it or --distillation 0"),
+        ("--hidden_loss_weight 1", "has no hidden states to learn from"),
+        ("--path_to_unlabeled text.txt", "Text without answers needs a teacher: leave out --path_to_unlabeled"),
+        ("--embedding_type svd", "--embedding_type svd takes parts of a teacher.* --embeddings_from"),
+        ("--model_name auto --student_layers 0", "--student_layers takes parts of a teacher"),
+        ("--alpha 0.1", "--alpha takes labelled sentences: give --path_to_train"),
+        ("--do_train_baseline 1", "--do_train_baseline takes labelled sentences"),
+    ],
+)
+def test_what_answers_alone_cannot_do(flags, message):
+    assert prepare_arguments(parse_arguments(ANSWERS))
+    with pytest.raises(UserError, match=message):
+        prepare_arguments(parse_arguments([*ANSWERS, *flags.split()]))
+
+
+def test_confidence_is_that_of_answers():
+    with pytest.raises(UserError, match="--annotation_confidence is that of --path_to_annotations"):
+        prepare_arguments(parse_arguments([*tiny.DATA, "--annotation_confidence", "0.8"]))
+
+
 def test_the_metric_is_measured_on_devel():
     rows = tiny.corpus(20, seed=0)
     corpora = Corpora(rows, rows, tiny.TAGS)

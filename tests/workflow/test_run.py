@@ -1,5 +1,6 @@
 """Whole runs, as a user starts them."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -9,13 +10,14 @@ import pytest
 import tiny
 import torch
 from tiny import BILSTM, TINYBERT
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, pipeline
 
 from hf_distill import augment, load_tsv
 from hf_distill.cli import main
 from hf_distill.publishing.onnx_export import instruction_set
 from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
+from hf_distill.runtime.tags import spans
 from hf_distill.runtime.windows import subwords
 from hf_distill.students.save import save_model
 from hf_distill.teachers.labels import SCRIPT_TEACHER_LABELS
@@ -285,6 +287,51 @@ def test_an_iob2_teacher_asked_at_every_step(here, capsys):
     command += [*QUICK, *"--model_name tinybert --hidden_size 24 --n_layers 2".split()]
     assert main([*command, "--output_dir", "out"]) == 0
     assert "labels: O B-GENE I-GENE E-GENE S-GENE\n" in capsys.readouterr().out
+
+
+def write_answers(path: str, count: int, seed: int, score: float | None = None) -> None:
+    """Write the right answers to random sentences, as those of somebody who is `score` sure."""
+    with open(path, "w") as file:
+        for words in tiny.sentences(count, seed):
+            ends = list(itertools.accumulate(len(word) + 1 for word in words))
+            mentions = [
+                {"start": ends[first] - 1 - len(words[first]), "end": ends[last - 1] - 1, "entity_group": entity}
+                | ({} if score is None else {"score": score})
+                for entity, first, last in spans(tiny.tag(words))
+            ]
+            file.write(json.dumps({"text": " ".join(words), "mentions": mentions}) + "\n")
+
+
+def test_answers_alone_make_a_student(here, capsys):
+    """No labelled training sentence, no teacher, no model of others."""
+    write_answers("answers.jsonl", 300, seed=1, score=0.9)
+    write_answers("devel.jsonl", 40, seed=2)  # the sentences of val.tsv
+    sizes = "--vocabulary_size 300 --embedding_size 16 --hidden_size 16 --learning_rate 1e-2 --num_train_epochs 15"
+    sizes += " --dropout 0.1 --per_device_train_batch_size 8"
+    command = f"{sizes} --path_to_val val.tsv --path_to_annotations answers.jsonl devel.jsonl --logit_loss ce".split()
+    quick = [flag for flag in QUICK if flag not in ("--max_steps", "4")]
+    assert main([*command, *quick, "--output_dir", "out"]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    assert "answers of answers.jsonl: 300 texts\nanswers of devel.jsonl: 40 texts\n" in printed
+    assert "no labelled training data: everything is learnt from these answers" in printed
+    measured = results("out")
+    assert measured["teacher_eval_f1"] == 1.0 and measured["eval_f1"] > 0.9
+    card = Path("out/README.md").read_text()
+    assert "from the answers in `answers.jsonl` and the answers in `devel.jsonl`" in card
+    assert "and on no label by a person." in card and str(here) not in card
+    assert "path_to_annotations:\n- answers.jsonl\n- devel.jsonl\n" in Path("out/run.yaml").read_text()
+    find = pipeline("token-classification", "out", trust_remote_code=True)
+    assert find(" ".join(tiny.sentences(40, seed=2)[0])) is not None
+
+
+def test_answers_teach_beside_a_teacher(here, capsys):
+    write_answers("answers.jsonl", 30, seed=8)
+    command = [*BILSTM, *QUICK, "--path_to_annotations", "answers.jsonl", "--output_dir", "out"]
+    assert main(command) == 0, capsys.readouterr().err
+    assert "answers of answers.jsonl: 30 texts" in capsys.readouterr().out
+    alone = results("out")["teacher_eval_f1"]
+    assert main([*BILSTM, *QUICK, "--output_dir", "alone"]) == 0
+    assert results("alone")["teacher_eval_f1"] == alone, "the answers say nothing of the development data"
 
 
 def test_time_is_measured_side_by_side(here, capsys):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from accelerate import PartialState
 from datasets import Dataset, concatenate_datasets
 from transformers.utils import logging
@@ -13,12 +14,14 @@ from ..files import write_columns
 from ..runtime.tags import UserError, make_tags
 from ..runtime.words import DEFAULT_RULE, WORDS_THAT_FIT, choose_rule
 from .augmentation import augment
-from .formats.documents import choose_word_rule
+from .formats.documents import Alignment, choose_word_rule
 from .formats.source import Source
+from .readers.annotations import load_annotations
+from .readers.common import SENTENCES
 from .readers.hub import SPLITS, load_hub_splits
 from .readers.labelled import load_labelled
 from .readers.text import load_unlabeled, load_unlabeled_dataset
-from .statistics import find_leaked, known_types, mention_counts
+from .statistics import find_leaked, known_types, mention_counts, sentence_keys
 from .tag_format import corpus_format, differing_in_case
 
 logger = logging.get_logger(__name__)
@@ -32,12 +35,13 @@ class Corpora:
     """The data of a run: datasets with the columns `tokens` and `tags`, and the student's labels.
 
     Attributes:
-        train: labelled sentences.
+        train: labelled sentences; there may be none, if there are annotations.
         eval: development sentences.
         tags: labels of the student: `O`, then the tags of each entity type of `train`.
         test: test sentences, if there are any.
-        unlabeled: sentences without tags (None in every row), if there are any.
+        unlabeled: sentences without tags (None in every row), if there are any, those of `annotations` among them.
         augmented: sentences made from `train`, if there are any.
+        annotations: the answers of labellers that teach by these alone (columns: `ANSWERS`), if there are any.
         word_rule: how running text is split into words like those of `train`, one of `words.RULES`.
         word_rule_finds: the share of the words of `train` that it finds in running text.
     """
@@ -48,6 +52,7 @@ class Corpora:
     test: Dataset | None = None
     unlabeled: Dataset | None = None
     augmented: Dataset | None = None
+    annotations: Dataset | None = None
     word_rule: str = DEFAULT_RULE
     word_rule_finds: float = 1.0
 
@@ -81,10 +86,17 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     with PartialState().main_process_first():
         splits, rule = _load_splits(args, args.tag_scheme, seed)
     held_out = [splits[name] for name in EVALUATED if name in splits]
-    types = known_types(splits["train"])
-    train = _check_leaks("train", splits["train"], held_out, args.drop_leaked)
-    source = args.path_to_train or args.dataset_name
-    if not known_types(train):
+    gold = splits.get("train", Dataset.from_dict({"tokens": [], "tags": []}, SENTENCES))
+    source = args.path_to_train or args.dataset_name or " ".join(args.path_to_annotations)
+    rule, found = (rule, 1.0) if rule else choose_rule((gold if len(gold) else splits["eval"])["tokens"][:])
+    annotations = None
+    if args.path_to_annotations:
+        with PartialState().main_process_first():
+            sentences = [words for split in splits.values() for words in split["tokens"]]
+            annotations = load_annotations(args, sentences, args.tag_scheme, corpus_format(args), rule, found)
+    types = known_types(gold if annotations is None or len(gold) else annotations)
+    train = _check_leaks("train", gold, held_out, args.drop_leaked)
+    if not types:
         raise UserError(f"{source}: the training data has no mention.")
     if not known_types(splits["eval"]):
         raise UserError(
@@ -103,22 +115,32 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
             f"{', '.join(types)}. Names are case-sensitive: OLD=NEW."
         )
     _warn_of_case(mention_counts(train), str(source))
-    lost_types = set(types) - set(known_types(train))
+    lost_types = set(types) - set(known_types(train)) if len(gold) else set()
     if lost_types:
         raise UserError(
             f"--drop_leaked 1 leaves no training sentence with {', '.join(sorted(lost_types))}: all of them also "
             "occur in devel or test data."
         )
-    rule, found = (rule, 1.0) if rule else choose_rule(train["tokens"][:])
     if found < WORDS_THAT_FIT and PartialState().is_main_process:
         logger.warning(
             f"{source}: no rule splits running text into words like those of the training data: the best ({rule}) "
             f"finds {found:.1%} of them. Give a trained model lists of words (is_split_into_words=True)."
         )
-    unlabeled = _load_unlabeled(args, held_out, seed, rule, found)
-    augmented = _augment(args, train, held_out, args.transfer_sentences - len(unlabeled or ()), seed)
+    answered = annotations and _answered_text(annotations, [gold, *held_out])
+    unlabeled = _load_unlabeled(args, answered, held_out, seed, rule, found)
+    # What is made of labelled sentences has no answers.
+    number = 0 if annotations else args.transfer_sentences - len(unlabeled or ())
+    augmented = _augment(args, train, held_out, number, seed)
     tags = make_tags(types, args.tag_scheme)
-    return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented, rule, found)
+    return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented, annotations, rule, found)
+
+
+def _answered_text(annotations: Dataset, others: Sequence[Dataset]) -> Dataset:
+    """The distinct sentences of annotations that are in none of the other corpora, without tags."""
+    known = set(np.concatenate([sentence_keys(each) for each in others]).tolist())
+    rows = {key: row for row, key in reversed(list(enumerate(sentence_keys(annotations).tolist()))) if key not in known}
+    words = annotations.select(sorted(rows.values())).select_columns(["tokens"])
+    return words.map(lambda row: {"tags": None}, features=SENTENCES)
 
 
 def _load_splits(args: DataArguments, tag_scheme: str, seed: int) -> tuple[dict[str, Dataset], str | None]:
@@ -163,18 +185,19 @@ def _read_splits(args: DataArguments, tag_scheme: str) -> tuple[dict[str, Datase
             args.nested,
         )
         return {names.get(split, split): dataset for split, dataset in splits.items()}, rule
-    assert args.path_to_train is not None  # `DataArguments` demands one of the two
     paths = {"train": args.path_to_train, "eval": args.path_to_val, "test": args.path_to_test}
     sources = {name: Source.find(path, args) for name, path in paths.items() if path}
     found: dict[str, Dataset] = {}
-    rule = choose_word_rule(sources["train"].documents()) if sources["train"].has_documents() else None
+    first = next(iter(sources))  # the training data, if there is any
+    rule = choose_word_rule(sources[first].documents()) if sources[first].has_documents() else None
     own = rule
     for name, source in sources.items():
-        types = known_types(found["train"]) if found else None
+        types = known_types(found["train"]) if "train" in found else None
         documents = source.has_documents()
         if documents and own is None:
-            own, _ = choose_rule(found["train"]["tokens"][:])
-        found[name] = load_labelled(source, tag_scheme, types, corpus_format(args), own if documents else None)
+            own, _ = choose_rule(found[first]["tokens"][:])
+        alignment = Alignment(own, source.misaligned, source.nested) if documents else None
+        found[name] = load_labelled(source, tag_scheme, types, corpus_format(args), alignment)
     return found, rule
 
 
@@ -189,9 +212,14 @@ def _warn_of_case(counts: Mapping[str, int], source: str) -> None:
 
 
 def _load_unlabeled(
-    args: DataArguments, held_out: Sequence[Dataset], seed: int, rule: str, rule_finds: float
+    args: DataArguments,
+    answered: Dataset | None,
+    held_out: Sequence[Dataset],
+    seed: int,
+    rule: str,
+    rule_finds: float,
 ) -> Dataset | None:
-    parts = []
+    parts = [] if answered is None else [answered]
     with PartialState().main_process_first():
         if args.path_to_unlabeled:
             parts.append(load_unlabeled(args.path_to_unlabeled, rule, rule_finds, args.unlabeled_column))

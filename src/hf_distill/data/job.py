@@ -19,8 +19,9 @@ JOB_NAME = "job.json"
 # otherwise (corpora and teachers by content, not by path).
 MAY_CHANGE_ON_RESUME = frozenset(
     """
-    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled save_augmented
-    input_format misaligned nested tag_names unlabeled_dataset unlabeled_dataset_config_name unlabeled_column
+    output_dir signals_dir comment path_to_train path_to_val path_to_test path_to_unlabeled path_to_annotations
+    save_augmented input_format misaligned nested tag_names unlabeled_dataset unlabeled_dataset_config_name
+    unlabeled_column
     lwtr_p mr_p sis_p mr_across_types dataset_name
     dataset_config_name token_column tag_column input_scheme entity_type rename_types entity_aliases teacher_scheme
     teacher_model_name_or_path teacher_checkpoint do_eval do_predict

@@ -33,7 +33,8 @@ PUBLISHED = """
 # Arguments that are published although a run may be resumed with other values.
 PUBLISHED_ARGUMENTS = frozenset(
     """
-    path_to_train path_to_val path_to_test path_to_unlabeled dataset_name dataset_config_name token_column tag_column
+    path_to_train path_to_val path_to_test path_to_unlabeled path_to_annotations dataset_name
+    dataset_config_name token_column tag_column
     input_format misaligned nested tag_names unlabeled_dataset unlabeled_dataset_config_name unlabeled_column
     input_scheme entity_type rename_types entity_aliases teacher_scheme lwtr_p mr_p sis_p mr_across_types
     teacher_model_name_or_path teacher_checkpoint do_train_baseline measure_time export target_precision

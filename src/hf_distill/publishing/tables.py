@@ -63,6 +63,11 @@ def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> di
     return {name: f"`{shown(name)}`{note}" for name in model_args.teacher_model_name_or_path}
 
 
+def answers_used(data_args: DataArguments) -> list[str]:
+    """How the card shows the answers that the student learns from."""
+    return [f"the answers in `{Path(path).name}`" for path in data_args.path_to_annotations]
+
+
 def source(data_args: DataArguments, corpus: str) -> str:
     """Name of the dataset or the files of a corpus."""
     if corpus != "unlabeled" and data_args.dataset_name:
@@ -71,7 +76,7 @@ def source(data_args: DataArguments, corpus: str) -> str:
         "train": [data_args.path_to_train],
         "eval": [data_args.path_to_val],
         "test": [data_args.path_to_test],
-        "unlabeled": data_args.path_to_unlabeled,
+        "unlabeled": [*data_args.path_to_unlabeled, *data_args.path_to_annotations],
     }
     names = [Path(path).name for path in files[corpus] if path]
     if corpus == "unlabeled" and data_args.unlabeled_dataset:
@@ -89,7 +94,7 @@ def corpora_table(arguments: RunArguments, corpora: Corpora) -> str:
     rows = []
     for name, dataset in corpora.datasets().items():
         # Unlabelled text is used only in distillation.
-        if name != "unlabeled" or arguments.training.distillation:
+        if len(dataset) and (name != "unlabeled" or arguments.training.distillation):
             counts = mention_counts(dataset).items() if name != "unlabeled" else ()
             mentions = ", ".join(f"{entity} {count:,}" for entity, count in counts)
             origin = "made from the training data" if name == "augmented" else f"`{source(arguments.data, name)}`"
@@ -111,7 +116,8 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
     model_args, args, datasets = arguments.model, arguments.training, corpora.datasets()
     sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
     sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
-    parts = {"svd": "the teacher's word embeddings", "bert": "the teacher's embedding module"}
+    encoder = f"those of `{shown(model_args.embeddings_from)}`" if model_args.embeddings_from else "the teacher's"
+    parts = {"svd": f"word embeddings, {encoder}", "bert": "the teacher's embedding module"}
     start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []
     if model_args.student_layers:
         start.append(f"the teacher's layers {', '.join(map(str, model_args.student_layers))} (the first is 0)")
@@ -128,7 +134,7 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     rows = {
         "sizes": ", ".join(f"{title} {config[name]:,}" for name, title in sizes.items() if config.get(name)),
-        "teacher": ", ".join(teachers_used(model_args, args).values()),
+        "teacher": ", ".join([*teachers_used(model_args, args).values(), *answers_used(arguments.data)]),
         "starts from": ", ".join(start),
         "loss": _loss(args),
         "length": length,

@@ -8,6 +8,7 @@ from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForTokenClassification,
     BertConfig,
     BertForTokenClassification,
@@ -15,13 +16,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from ..arguments import STUDENT_DEFAULTS, TINYBERT_HEADS, ModelArguments
 from ..runtime.configuration_bilstm import BiLSTMConfig
 from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError, detect_scheme, iob2_names
-from ..teachers.loading import explain_loading_errors, load_state_dict, read_state_dict, resolve_model
+from ..teachers.loading import explain_loading_errors, load_state_dict, load_tokenizer, read_state_dict, resolve_model
 from ..teachers.parts import head_name, layers_name
 from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
@@ -144,12 +146,16 @@ def _build_bilstm(
     bert_config: dict | None = None
     weight: Tensor | None = None
     if args.embedding_type == "svd":
-        teacher = _checked_teacher(args, teacher, "--embedding_type svd")
-        weight = teacher.model.get_input_embeddings().get_parameter("weight").detach()
+        if args.embeddings_from:
+            weight, own_tokenizer = _load_embeddings(args.embeddings_from, args.trust_remote_code)
+        else:
+            teacher = _checked_teacher(args, teacher, "--embedding_type svd")
+            weight = teacher.model.get_input_embeddings().get_parameter("weight").detach().cpu()
+            own_tokenizer = teacher.tokenizer
         embedding_size = min(embedding_size, weight.shape[1])
-        if teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
+        if own_tokenizer.get_vocab() != tokenizer.get_vocab():
             words = Counter(word for words in (text["tokens"] if text else ()) for word in words)
-            weight = transfer_embeddings(weight.cpu(), teacher.tokenizer, tokenizer, words)
+            weight = transfer_embeddings(weight, own_tokenizer, tokenizer, words)
     elif args.embedding_type == "bert":
         source = _checked_teacher(args, teacher, "--embedding_type bert", tokenizer).model
         weight = source.get_input_embeddings().get_parameter("weight").detach()
@@ -176,6 +182,18 @@ def _build_bilstm(
         with torch.no_grad():
             student.embeddings.get_parameter("weight").copy_(reduce_embeddings(weight, embedding_size))
     return student
+
+
+def _load_embeddings(name: str, trust_remote_code: bool) -> tuple[Tensor, PreTrainedTokenizerBase]:
+    """Load an encoder's word embeddings [vocabulary, dimensions], and its tokenizer."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # transformers would name the weights that are not needed
+    with explain_loading_errors(name):
+        path = resolve_model(name)
+        encoder = AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=trust_remote_code)
+        tokenizer = load_tokenizer(path, trust_remote_code)
+    logging.set_verbosity(verbosity)
+    return encoder.get_input_embeddings().get_parameter("weight").detach(), tokenizer
 
 
 def check_parts(args: ModelArguments, model: PreTrainedModel) -> None:
@@ -218,7 +236,10 @@ def _checked_teacher(
 ) -> Teacher:
     """Return the teacher after checking that it fits; a given `tokenizer` must equal the teacher's."""
     if teacher is None:
-        raise UserError(f"{option} copies parts of a teacher: give --teacher_model_name_or_path.")
+        raise UserError(
+            f"{option} copies parts of a teacher: give --teacher_model_name_or_path. (For word embeddings any encoder "
+            "does: --embeddings_from; --embedding_type train makes new ones.)"
+        )
     check_parts(args, teacher.model)
     if tokenizer is not None and teacher.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise UserError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..files import TEMPORARY, record
@@ -63,6 +63,18 @@ def learn_tokenizer(
         record(saved, [path.name for path in saved.iterdir()])
         saved.rename(folder)
     return load_tokenizer(str(folder))
+
+
+def plain_tokenizer() -> PreTrainedTokenizerFast:
+    """Return an untrained byte-level BPE tokenizer, a pattern for `learn_tokenizer` where no model gives one."""
+    backend = Tokenizer(models.BPE())
+    backend.normalizer = normalizers.NFC()
+    special = ["[CLS]", "[SEP]", "[PAD]", "[UNK]"]
+    backend.add_special_tokens(special)
+    ids = [(token, backend.token_to_id(token)) for token in special[:2]]
+    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B [SEP]", ids)
+    names = dict(zip(("cls_token", "sep_token", "pad_token", "unk_token"), special, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, **names)
 
 
 def _byte_level(pattern: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:

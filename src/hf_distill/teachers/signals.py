@@ -1,4 +1,7 @@
-"""Stored teacher outputs ("signals"): the word logits of each distinct sentence, computed once and kept on disk."""
+"""Stored teacher outputs ("signals"): the word logits of each distinct sentence, computed once and kept on disk.
+
+A sentence that a labeller does not answer has NaN in their place.
+"""
 
 import hashlib
 import os
@@ -23,8 +26,9 @@ from transformers.utils import logging
 from ..data.statistics import sentence_keys
 from ..files import TEMPORARY, file_digest
 from ..runtime.tags import UserError
+from .annotations import certain
 from .compression import ALL, LARGEST, Signals, compress, restore
-from .teacher import Teacher
+from .teacher import Labeller
 
 logger = logging.get_logger(__name__)
 
@@ -52,11 +56,11 @@ class SignalStore:
         True
     """
 
-    def __init__(self, teacher: Teacher, dataset: Dataset, folder: str | Path, bf16: bool = False):
+    def __init__(self, teacher: Labeller, dataset: Dataset, folder: str | Path, bf16: bool = False):
         """Prepare a store without computing anything.
 
         Args:
-            teacher: the teacher.
+            teacher: the teacher, or what else labels words.
             dataset: sentences, with the column `tokens`.
             folder: parent folder of the stores of all teachers; nodes must share it.
             bf16: run the teacher under bf16 autocast.
@@ -68,7 +72,7 @@ class SignalStore:
         self.keys, self.first, self.place = np.unique(sentence_keys(dataset), return_index=True, return_inverse=True)
         own, earlier = (
             Path(folder) / hashlib.sha256(f"{form}{' bf16' * bf16}{teacher.fingerprint()}".encode()).hexdigest()[:32]
-            for form in (STORED if len(teacher.labels.tags) <= ALL else STORED_LARGEST, STORED)
+            for form in (STORED if len(teacher.tags) <= ALL else STORED_LARGEST, STORED)
         )
         self.folder, self.earlier = own, earlier if earlier != own and earlier.exists() else None
         self._shards: list[Path] = []
@@ -124,10 +128,6 @@ class SignalStore:
                 signals: list[Signals] = []
                 for start in range(0, len(rows), 1024):
                     logits = self.teacher.predict(self.dataset[rows[start : start + 1024]]["tokens"], self.bf16)
-                    if not all(np.isfinite(scores).all() for scores in logits):
-                        raise UserError(
-                            "The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights."
-                        )
                     signals += compress(logits)
                     progress.update(len(logits))
                 _write_shard(self.folder, self.keys[self.place[rows]], signals)
@@ -148,7 +148,8 @@ class SignalStore:
 
 
 def read_signals(stores: Sequence[SignalStore]) -> list[np.ndarray]:
-    """Return the logits [words, labels] of each row of the stores' dataset, averaged over the stores' teachers.
+    """Return the logits [words, labels] of each row of the stores' dataset, averaged over the teachers that answer it;
+    NaN where none does.
 
     Missing logits are computed first.
     """
@@ -162,7 +163,7 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     """Add the signals of each window's words, averaged over teachers, to an encoded dataset: a column `teacher_logits`
     and, if only the largest are stored, `teacher_labels`, as the bytes of the arrays of `Signals`.
 
-    Missing logits are computed first.
+    Missing logits are computed first. A sentence that no teacher answers has its own labels for an answer.
 
     Args:
         stores: one store per teacher, all of the same dataset.
@@ -179,18 +180,21 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     for store in stores:
         store.compute()
 
-    names = ["teacher_logits"] if len(stores[0].teacher.labels.tags) <= ALL else ["teacher_logits", "teacher_labels"]
+    n_labels = len(stores[0].teacher.tags)
+    names = ["teacher_logits"] if n_labels <= ALL else ["teacher_logits", "teacher_labels"]
 
     def add(batch: pa.Table) -> pa.Table:
         rows = batch["sentence"].to_numpy()
         stored = stores[0].fetch(rows) if len(stores) == 1 else compress(_average(stores, rows))
         words = pc.list_value_length(batch["word_positions"]).to_numpy()
-        windows = zip(stored, batch["first_word"].to_numpy(), words, strict=True)
-        # Bytes, because `datasets` makes a Python object of each number in a list.
-        content = [
-            [each[first : first + number].tobytes() for each in signals if each is not None]
-            for signals, first, number in windows
-        ]
+        windows = zip(stored, batch["first_word"].to_numpy(), words, batch["labels"].to_pylist(), strict=True)
+        content = []
+        for signals, first, number, labels in windows:
+            parts = [each[first : first + number] for each in signals if each is not None]
+            if np.isnan(parts[0]).any():
+                parts = [each for each in compress([certain(labels, n_labels)])[0] if each is not None]
+            # Bytes, because `datasets` makes a Python object of each number in a list.
+            content.append([each.tobytes() for each in parts])
         for name, column in zip(names, zip(*content, strict=True), strict=True):
             batch = batch.append_column(name, pa.array(column, pa.binary()))
         return batch
@@ -208,13 +212,15 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
 
 def _average(stores: Sequence[SignalStore], rows: np.ndarray) -> list[np.ndarray]:
     """The logits [words, labels] of rows of the stores' dataset: of a single teacher, as they are stored; of several,
-    the log of the mean of their probabilities.
+    the log of the mean of the probabilities of those that answer.
     """
-    answers = [_all_labels(store.fetch(rows), len(store.teacher.labels.tags)) for store in stores]
+    answers = [_all_labels(store.fetch(rows), len(store.teacher.tags)) for store in stores]
     if len(answers) == 1:
         return answers[0]
-    logits = np.stack([np.concatenate(sentences) for sentences in answers])
-    mean = logsumexp(log_softmax(logits, axis=-1), axis=0) - np.log(len(answers))
+    logits = log_softmax(np.stack([np.concatenate(sentences) for sentences in answers]), axis=-1)
+    silent = np.isnan(logits)
+    mean = logsumexp(np.where(silent, -np.inf, logits), axis=0)
+    mean = np.where(silent.all(0), np.nan, mean - np.log(np.maximum((~silent).sum(0), 1)))
     return np.split(mean.astype(np.float32), np.cumsum([len(scores) for scores in answers[0]])[:-1])
 
 

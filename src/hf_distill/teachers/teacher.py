@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -31,6 +32,20 @@ from .parts import head_name
 logger = logging.get_logger(__name__)
 
 
+class Labeller(Protocol):
+    """What teaches by the logits that it gives the words of a sentence."""
+
+    @property
+    def tags(self) -> Sequence[str]:
+        """The student's labels."""
+
+    def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
+        """Return word logits [words, student labels] of each sentence; NaN for one that it does not answer."""
+
+    def fingerprint(self) -> str:
+        """Return a digest of all that determines its answers."""
+
+
 @dataclass
 class Teacher:
     """A frozen token classifier whose logits are converted to the student's labels.
@@ -56,9 +71,21 @@ class Teacher:
     def __post_init__(self):
         self.model.requires_grad_(False).eval()
 
+    @property
+    def tags(self) -> Sequence[str]:
+        """The student's labels."""
+        return self.labels.tags
+
     def predict(self, sentences: Sequence[Sequence[str]], bf16: bool = False) -> list[np.ndarray]:
-        """Return word logits [words, student labels], one array per sentence. `bf16`: use bf16 autocast."""
-        return self.labels.convert(predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16))
+        """Return word logits [words, student labels], one array per sentence. `bf16`: use bf16 autocast.
+
+        Raises:
+            UserError: they are not all finite.
+        """
+        logits = self.labels.convert(predict_words(self.model, self.tokenizer, sentences, self.max_length, bf16=bf16))
+        if not all(np.isfinite(scores).all() for scores in logits):
+            raise UserError("The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights.")
+        return logits
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines the teacher's outputs: weights, tokenizer, windows, label map."""
@@ -184,7 +211,7 @@ def find_prefix_space(teacher: Teacher, dataset: Dataset, trust_remote_code: boo
     return without if right[1] > right[0] else teacher
 
 
-def estimate_seconds(teacher: Teacher, dataset: Dataset, bf16: bool) -> float:
+def estimate_seconds(teacher: Labeller, dataset: Dataset, bf16: bool) -> float:
     """Estimate the seconds that labelling a dataset takes, from a timed sample of 64 sentences."""
     sample = dataset.shuffle(seed=0).select(range(min(64, len(dataset))))["tokens"]
     teacher.predict(sample[:8], bf16)  # warm-up

@@ -11,7 +11,7 @@ import torch
 from accelerate import PartialState
 from transformers.utils import logging
 
-from ..arguments import ModelArguments
+from ..arguments import DataArguments, ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import describe, known_types
 from ..files import lock, remove_leftovers
@@ -32,12 +32,13 @@ def prepare_arguments(arguments: RunArguments) -> RunArguments:
     if not args.output_dir:
         name = "-".join(filter(None, [model.model_name, args.comment]))
         args = dataclasses.replace(args, output_dir=str(Path("outputs") / name))
-    _check(model, args)
+    _check(model, data, args)
     return arguments._replace(training=args)
 
 
-def _check(model: ModelArguments, args: DistillationArguments) -> None:
+def _check(model: ModelArguments, data: DataArguments, args: DistillationArguments) -> None:
     check_processes(args)
+    _check_annotations(model, data, args)
     trained = model.student_model_name_or_path or model.student_checkpoint
     if not args.do_train and not args.do_train_teacher and not trained:
         raise UserError(
@@ -68,6 +69,37 @@ def _check(model: ModelArguments, args: DistillationArguments) -> None:
         )
     if args.export:
         check_onnx_installed()
+
+
+def _check_annotations(model: ModelArguments, data: DataArguments, args: DistillationArguments) -> None:
+    if not data.path_to_annotations:
+        if model.annotation_confidence is not None:
+            raise UserError("--annotation_confidence is that of --path_to_annotations, which is missing.")
+        return
+    if not args.distillation:
+        raise UserError("--path_to_annotations is learnt from by distillation: leave out it or --distillation 0.")
+    if args.intermediate_losses:
+        raise UserError(
+            "--path_to_annotations has no hidden states to learn from: set --embedding_loss_weight, "
+            "--hidden_loss_weight and --attention_loss_weight to 0."
+        )
+    if (data.path_to_unlabeled or data.unlabeled_dataset) and not model.teacher_model_name_or_path:
+        raise UserError(
+            "Text without answers needs a teacher: leave out --path_to_unlabeled (the texts of --path_to_annotations "
+            "need not be given again), or give --teacher_model_name_or_path."
+        )
+    embeddings = model.embedding_type != "train" and not model.embeddings_from
+    parts = {f"embedding_type {model.embedding_type}": embeddings, "student_layers": bool(model.student_layers)}
+    for option, taken in parts.items():
+        if taken and not model.teacher_model_name_or_path:
+            raise UserError(
+                f"--{option} takes parts of a teacher, and answers are none. For word embeddings name an encoder, "
+                "--embeddings_from, or learn new ones, --embedding_type train."
+            )
+    if not (data.path_to_train or data.dataset_name):
+        for name in ("alpha", "do_train_teacher", "do_train_baseline"):
+            if getattr(args, name):
+                raise UserError(f"--{name} takes labelled sentences: give --path_to_train, or leave it out.")
 
 
 def check_metric(args: DistillationArguments, corpora: Corpora) -> None:

@@ -4,14 +4,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from accelerate import PartialState
 from huggingface_hub import CommitInfo
-from transformers import AutoModelForTokenClassification
+from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
-from ..data.statistics import mention_counts, word_count
+from ..data.statistics import known_types, mention_counts, word_count
 from ..evaluation.calibration import calibrate, choose_threshold, collect_mentions
 from ..evaluation.cost import benchmark_table, exported_table, measure, measure_exported
 from ..evaluation.metrics import Counts, count
@@ -37,23 +38,35 @@ logger = logging.get_logger(__name__)
 
 
 def evaluate_teachers(
-    teachers: Sequence[Teacher],
+    pieces_of: PreTrainedTokenizerBase,
     corpora: Corpora,
     args: DistillationArguments,
     stores: Mapping[str, Sequence[SignalStore]],
 ) -> dict[str, Evaluation]:
-    """Evaluate the teachers, averaged, on each evaluated corpus.
+    """Evaluate the teachers, averaged, on each evaluated corpus that they answer; of one that they answer in part, only
+    their F1 on that part is printed.
+
+    `pieces_of` counts the subwords of token F1.
 
     Raises:
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
     """
     evaluations: dict[str, Evaluation] = {}
     for name, corpus in corpora.evaluated().items():
-        pieces = word_pieces(corpus, teachers[0].tokenizer)
-        counts = count(read_signals(stores[name]), corpus["tags"], corpora.tags, pieces)
-        calibration = evaluations["eval"].calibration if evaluations else None
+        logits, whole = read_signals(stores[name]), len(corpus)
+        answered = [row for row, scores in enumerate(logits) if not np.isnan(scores).any()]
+        corpus = corpus.select(answered)
+        if not known_types(corpus):
+            continue
+        counts = count([logits[row] for row in answered], corpus["tags"], corpora.tags, word_pieces(corpus, pieces_of))
+        if len(corpus) < whole:
+            print_main(
+                f"answers cover {len(corpus):,} of the {whole:,} {name} sentences, with F1 {counts.scores()['f1']:.4f}"
+            )
+            continue
+        calibration = evaluations["eval"].calibration if "eval" in evaluations else None
         evaluations[name] = make_evaluation(counts.scores(), counts, corpus["tags"], calibration)
-    f1 = evaluations["eval"].scores["f1"]
+    f1 = evaluations["eval"].scores["f1"] if "eval" in evaluations else 1.0
     if f1 < args.min_teacher_f1:
         raise UserError(
             f"The teacher's F1 on the development data is {f1:.3f}, below --min_teacher_f1 {args.min_teacher_f1}. "

@@ -23,6 +23,7 @@ from .results import (
 )
 from .stages import (
     build,
+    load_answers,
     load_models,
     make_stores,
     reserve_repository,
@@ -51,8 +52,9 @@ def _run(arguments: RunArguments) -> None:
     arguments = reserve_repository(arguments)
     args = arguments.training
     encoder, teachers = load_models(arguments, corpora)
+    answers = load_answers(arguments, corpora)
     if args.do_train or encoder is None:
-        tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers)
+        tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers, answers)
     write_augmented(arguments.data.save_augmented, corpora)
     print_main(summary(corpora, args))
 
@@ -61,10 +63,11 @@ def _run(arguments: RunArguments) -> None:
         if not args.do_train:
             return
     results = Results()
-    stores = make_stores(teachers, corpora, args)
+    stores = make_stores([*teachers, *answers], corpora, args)
     if stores:
         print_main(signal_summary(stores, args))
-        results.evaluations["teacher"] = evaluate_teachers(teachers, corpora, args, stores)
+        pieces = teachers[0].tokenizer if teachers else tokenizer
+        results.evaluations["teacher"] = evaluate_teachers(pieces, corpora, args, stores)
 
     if args.do_train_baseline:
         baseline_args = baseline_arguments(arguments)

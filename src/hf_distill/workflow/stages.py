@@ -25,6 +25,7 @@ from ..arguments import ModelArguments
 from ..data.corpora import Corpora
 from ..data.encoding import encode_dataset
 from ..data.job import JOB_NAME, describe_job, read_job, reserve_output_dir
+from ..data.statistics import find_leaked
 from ..data.tag_format import corpus_format
 from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
@@ -36,7 +37,8 @@ from ..students.build import build_student, check_parts, label_config
 from ..students.pruning import prune_vocabulary
 from ..students.save import save_model
 from ..students.student import Student
-from ..students.vocabulary import learn_tokenizer
+from ..students.vocabulary import learn_tokenizer, plain_tokenizer
+from ..teachers.annotations import StoredAnswers, stored_answers
 from ..teachers.loading import (
     explain_loading_errors,
     load_tokenizer,
@@ -46,9 +48,10 @@ from ..teachers.loading import (
     same_tokenizer,
 )
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
-from ..teachers.teacher import Teacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
+from ..teachers.teacher import Labeller, Teacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
+from .preparation import print_main
 
 logger = logging.get_logger(__name__)
 
@@ -86,10 +89,31 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | No
         check_parts(model, encoder.model)
         if args.export and model.student_layers:
             check_exportable(encoder.model)
-    elif args.distillation or model.embedding_type != "train" or model.student_layers:
-        teachers = _load_teachers(arguments, corpora)
-        check_parts(model, teachers[0].model)
+    elif model.teacher_model_name_or_path or not corpora.annotations:
+        parts = model.embedding_type != "train" and not model.embeddings_from or model.student_layers
+        if args.distillation or parts:
+            teachers = _load_teachers(arguments, corpora)
+            check_parts(model, teachers[0].model)
     return encoder, teachers
+
+
+def load_answers(arguments: RunArguments, corpora: Corpora) -> list[StoredAnswers]:
+    """Make a labeller of each source of annotations, and say what is learnt from whom.
+
+    Raises:
+        UserError: the answers are about other entity types than the student.
+    """
+    if corpora.annotations is None:
+        return []
+    answers = stored_answers(corpora.annotations, corpora.tags, corpora.eval, arguments.model.annotation_confidence)
+    for labeller in answers:
+        print_main(f"answers of {labeller.name}: {len(labeller.rows):,} texts")
+    if not len(corpora.train):
+        print_main("no labelled training data: everything is learnt from these answers, their errors included")
+    elif not arguments.model.teacher_model_name_or_path:
+        unanswered = len(corpora.train) - len(find_leaked(corpora.train, [corpora.annotations]))
+        print_main(f"of the training sentences {unanswered:,} have no answer, and are learnt from their own labels")
+    return answers
 
 
 def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
@@ -131,7 +155,8 @@ def _tried_sentences(corpora: Corpora) -> Dataset:
 
 def _probe_words(corpora: Corpora) -> set[str]:
     """Words of the training data on which a tokenizer is checked."""
-    return {word for words in corpora.train["tokens"][:PROBED_SENTENCES] for word in words}
+    text = corpora.train if len(corpora.train) else corpora.eval
+    return {word for words in text["tokens"][:PROBED_SENTENCES] for word in words}
 
 
 def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
@@ -156,7 +181,11 @@ def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encod
 
 
 def reserve_with_tokenizer(
-    arguments: RunArguments, corpora: Corpora, encoder: Encoder | None, teachers: Sequence[Teacher]
+    arguments: RunArguments,
+    corpora: Corpora,
+    encoder: Encoder | None,
+    teachers: Sequence[Teacher],
+    answers: Sequence[StoredAnswers],
 ) -> PreTrainedTokenizerBase:
     """Reserve the output directory for this job, and return the student's tokenizer, which may be learnt into it.
 
@@ -164,7 +193,8 @@ def reserve_with_tokenizer(
         UserError: the directory belongs to another job, or there is no tokenizer.
     """
     model, data, args, _ = arguments
-    models = [encoder.digest] if encoder else [teacher.fingerprint() for teacher in teachers]
+    models = [encoder.digest] if encoder else []
+    models += [each.fingerprint() for each in teachers] + [each.fingerprint() for each in answers]
     folder = Path(args.output_dir)
     with PartialState().main_process_first():
         reserve_output_dir(folder, describe_job([model, data, args], corpora.datasets(), models))
@@ -186,22 +216,28 @@ def reserve_with_tokenizer(
 def student_tokenizer(
     args: ModelArguments, teachers: Sequence[Teacher], corpora: Corpora, folder: Path
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer that is named, else that of the model the student starts from, else the (first) teacher's; with
-    `args.vocabulary_size` one that is learnt from the training text and kept in `folder`.
+    """The tokenizer that is named, else that of the model the student starts from, else that of `args.embeddings_from`,
+    else the (first) teacher's; with `args.vocabulary_size` one that is learnt from the training text and kept in
+    `folder`, where none is named from nothing.
     """
     if args.vocabulary_size and folder.exists():
         if read_manifest(folder) and not changed_files(folder):
             return load_tokenizer(str(folder))
         logger.warning(f"{folder}: is not as it was written: learnt anew.")
         shutil.rmtree(folder)
-    names = [args.tokenizer_name, args.student_model_name_or_path, *args.teacher_model_name_or_path]
-    name = next((name for name in names if name), None)
+    names = [args.tokenizer_name, args.student_model_name_or_path, args.embeddings_from]
+    name = next((name for name in [*names, *args.teacher_model_name_or_path] if name), None)
     if teachers and name in args.teacher_model_name_or_path:
         tokenizer = teachers[args.teacher_model_name_or_path.index(name)].tokenizer  # as that teacher reads
-    elif teachers and not any(names[:2]):
+    elif teachers and not any(names):
         tokenizer = teachers[0].tokenizer
+    elif name is None and args.vocabulary_size:
+        tokenizer = plain_tokenizer()
     elif name is None:
-        raise UserError("The student needs a tokenizer: --tokenizer_name (or a teacher whose tokenizer it can share).")
+        raise UserError(
+            "The student needs a tokenizer: --vocabulary_size learns one from the text, --tokenizer_name names one. (A "
+            "teacher's it can share.)"
+        )
     else:
         with explain_loading_errors(name):
             tokenizer = load_tokenizer(
@@ -282,7 +318,7 @@ def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
 
 
 def make_stores(
-    teachers: Sequence[Teacher], corpora: Corpora, args: DistillationArguments
+    teachers: Sequence[Labeller], corpora: Corpora, args: DistillationArguments
 ) -> dict[str, list[SignalStore]]:
     """For each corpus that the teachers label a store of signals for each teacher: `eval`, maybe `test`, and `train`
     (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
@@ -311,6 +347,8 @@ def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: Distillati
     """How much the teachers still have to label, how long that will take, and where it is stored."""
     lines = []
     for teacher_stores in zip(*stores.values(), strict=True):
+        if not isinstance(teacher_stores[0].teacher, Teacher):
+            continue
         missing = datasets.concatenate_datasets([store.missing for store in teacher_stores])
         seconds = (
             estimate_seconds(teacher_stores[0].teacher, missing, bool(args.bf16)) / args.world_size

@@ -41,7 +41,7 @@ def read_columns(
     for number, line in numbered_lines(path):
         if not line.strip(" \t"):
             if tokens:
-                yield tokens, tags, places
+                yield Sentence(tokens, tags, places)
             tokens, tags, places = [], [], []
             continue
         place = f"{path}:{number}"
@@ -70,7 +70,7 @@ def read_columns(
         tags.append(tag)
         places.append(place)
     if tokens:
-        yield tokens, tags, places
+        yield Sentence(tokens, tags, places)
     if not width:
         raise UserError(f"{path}:1: the file has no sentence. Give a file with a token and its tag per line.")
 

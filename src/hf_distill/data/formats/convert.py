@@ -57,13 +57,15 @@ def _texts(source: Source, others: Counter[str]) -> Iterator[dict[str, Any]]:
     for document in source.documents(others):
         fields: dict[str, Any] = {"id": document.name} if document.name else {}
         fields |= {"text": document.text, "mentions": document.mentions()}
+        if document.source:
+            fields["source"] = document.source
         if document.sentences:
             fields["sents"] = [{"start": start, "end": end} for start, end in document.sentences]
         yield fields
 
 
 def _joined(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
-    for words, tags, _ in _read_tags(source, args, others):
+    for words, tags, *_ in _read_tags(source, args, others):
         located = locate_words(words, DEFAULT_RULE)
         places = word_places(located)
         mentions = []
@@ -82,8 +84,8 @@ def _write_tags(source: Source, args: ConvertArguments, others: Counter[str]) ->
         sentences = list(source.sentences(alignment))
     else:
         sentences = list(_read_tags(source, args, others))
-    tags = [convert_tags(own, args.tag_scheme) for _, own, _ in sentences]
-    write_columns(args.output, [words for words, _, _ in sentences], tags)
+    tags = [convert_tags(sentence.tags, args.tag_scheme) for sentence in sentences]
+    write_columns(args.output, [sentence.words for sentence in sentences], tags)
     mentions = Counter(f"mentions of {tag[2:]}" for own in tags for tag in own if tag[0] in "BS" and tag != "O")
     return Counter({"sentences": len(sentences)}) + mentions
 
@@ -94,8 +96,7 @@ def _read_tags(source: Source, args: ConvertArguments, others: Counter[str]) -> 
     from ..tag_format import TagFormat
 
     tag_format = TagFormat(args.input_scheme, args.entity_type, names=tuple(args.tag_names))
-    labels = ((tags, places) for _, tags, places in source.sentences(others=others))
+    labels = ((sentence.tags, sentence.places) for sentence in source.sentences(others=others))
     reader = tag_reader(labels, source.path, tag_format, "IOBES", None)
-    for tokens, tags, places in source.sentences():
-        row = reader.read(tokens, tags, places)
-        yield row["tokens"], row["tags"], places
+    for sentence in source.sentences():
+        yield sentence._replace(tags=reader.read(sentence)["tags"])

@@ -1,10 +1,11 @@
 """Documents with mentions by characters, and their way to sentences with a tag per word."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
 
 from ...runtime.tags import OUTSIDE, UserError
 from ...runtime.words import RULES, split_words
@@ -21,8 +22,23 @@ NESTED = {
     "first": "keeps the mention that begins first (the longest of several)",
 }
 
-# The words of a sentence, their tags, and the place (`PATH:LINE`) of each.
-Sentence = tuple[list[str], list[str], list[str]]
+
+class Sentence(NamedTuple):
+    """A sentence with a tag per word.
+
+    Attributes:
+        words: its words.
+        tags: their tags.
+        places: where each stands, `PATH:LINE`.
+        scores: of each word the score of its mention; None if it has none. Empty: no mention has one.
+        source: whose annotation it is; "" if the format does not say.
+    """
+
+    words: list[str]
+    tags: list[str]
+    places: list[str]
+    scores: Sequence[float | None] = ()
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,7 @@ class Document:
         name: the name that the file gives it; "" if none.
         sentences: character offsets of its sentences; empty where the format has none: then all of it is one.
         left_out: how many of what the format has beside mentions were left out, by what they are.
+        source: whose annotation it is; "" if the format does not say.
     """
 
     text: str
@@ -55,6 +72,7 @@ class Document:
     name: str = ""
     sentences: list[tuple[int, int]] = field(default_factory=list)
     left_out: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
 
     def mentions(self) -> list[dict[str, Any]]:
         """The mentions as dictionaries, as a `Tagger` gives them, in the order of the text."""
@@ -83,6 +101,7 @@ def make_document(
     name: str = "",
     sentences: Sequence[tuple[int, int]] = (),
     left_out: Mapping[str, int] | None = None,
+    source: str = "",
 ) -> Document:
     """Make a document, if its spans are within its text.
 
@@ -102,7 +121,7 @@ def make_document(
     for start, end in sentences:
         if not 0 <= start <= end <= len(text):
             raise UserError(f"{place}: the sentence from {start} to {end} is not within its text.")
-    return Document(text, list(spans), place, name, list(sentences), left_out or {})
+    return Document(text, list(spans), place, name, list(sentences), left_out or {}, source)
 
 
 def choose_word_rule(documents: Iterable[Document]) -> str:
@@ -126,16 +145,19 @@ class Alignment:
     """How documents become sentences with tags in IOBES; to be used once for each corpus.
 
     Attributes:
-        rule: how text is split into words, one of `words.RULES`.
+        rule: how text is split into words, one of `words.RULES`; None: at blanks.
         misaligned: what becomes of a mention that begins or ends inside a word, one of `MISALIGNED`; None: a fault.
         nested: which of several mentions that overlap stays, one of `NESTED`; None: a fault.
+        known: words of texts that are split already, by their characters without blanks (`squeeze`). They are not cut:
+            a mention that begins or ends inside one is widened where others are split.
         cut: the mentions that begin or end inside a word, with their texts.
         overlapping: the mentions that overlap one before them, with their texts.
     """
 
-    rule: str
+    rule: str | None
     misaligned: str | None = None
     nested: str | None = None
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cut: list[tuple[Span, str]] = field(default_factory=list)
     overlapping: list[tuple[Span, str]] = field(default_factory=list)
 
@@ -148,13 +170,16 @@ class Alignment:
             words, spans = self._align(document)
             starts = [start for start, _ in words]
             tags = [OUTSIDE] * len(words)
+            scores: list[float | None] = [None] * len(words)
             for span in spans:
                 first, last = bisect_left(starts, span.start), bisect_left(starts, span.end)
                 tags[first:last] = mention_tags(span.entity, last - first)
+                scores[first:last] = [span.score] * (last - first)
             texts = [document.text[start:end] for start, end in words]
             for first, last in self._bounds(document, words, spans):
                 if last > first:
-                    yield texts[first:last], tags[first:last], [document.place] * (last - first)
+                    places = [document.place] * (last - first)
+                    yield Sentence(texts[first:last], tags[first:last], places, scores[first:last], document.source)
 
     def check(self, documents: Iterable[Document]) -> None:
         """Go through documents; raise UserError if mentions fit to no words, or overlap, and nothing says what to do.
@@ -171,7 +196,7 @@ class Alignment:
                 lines = [f"  {span.place}: {span.entity} {text!r}" for span, text in islice(faults, LISTED)]
                 more = [f"  and {len(faults) - LISTED:,} more"] if len(faults) > LISTED else []
                 ways = "; ".join(f"--{option} {name} {meaning}" for name, meaning in choices.items())
-                words = f" (words: {self.rule})" if option == "misaligned" else ""
+                words = f" (words: {self.rule or 'between blanks'})" if option == "misaligned" else ""
                 raise UserError(
                     "\n".join([f"{len(faults):,} mention(s) {what}{words}:", *lines, *more, f"What to do: {ways}."])
                 )
@@ -185,7 +210,9 @@ class Alignment:
 
     def _align(self, document: Document) -> tuple[list[tuple[int, int]], list[Span]]:
         """The words of a document, and the mentions that consist of whole ones, sorted, without overlaps."""
-        words = split_words(document.text, self.rule)
+        known = self.known.get(squeeze(document.text))
+        misaligned = "widen" if known and self.misaligned == "split" else self.misaligned
+        words = _places(known, document.text) if known else split(document.text, self.rule)
         starts, ends = [start for start, _ in words], [end for _, end in words]
         kept = []
         for span in {(each.entity, each.start, each.end): each for each in document.spans}.values():  # each once
@@ -194,12 +221,12 @@ class Alignment:
             if first >= last:  # of characters that are no words
                 self.cut.append((span, document.text[span.start : span.end]))
                 continue
-            whole = Span(span.entity, starts[first], ends[last - 1], span.place)
+            whole = replace(span, start=starts[first], end=ends[last - 1])
             if whole.start < span.start or whole.end > span.end:
                 self.cut.append((span, document.text[span.start : span.end]))
-                if self.misaligned == "split":
-                    whole = Span(span.entity, max(whole.start, span.start), min(whole.end, span.end), span.place)
-                elif self.misaligned != "widen":
+                if misaligned == "split":
+                    whole = replace(span, start=max(whole.start, span.start), end=min(whole.end, span.end))
+                elif misaligned != "widen":
                     continue
             kept.append(whole)
 
@@ -226,6 +253,23 @@ class Alignment:
             ends -= set(range(bisect_left(starts, span.start) + 1, bisect_left(starts, span.end)))
         bounds = [0, *sorted(ends - {0, len(words)}), len(words)]
         return list(zip(bounds, bounds[1:], strict=False))
+
+
+def split(text: str, rule: str | None) -> list[tuple[int, int]]:
+    """Return the character offsets (end exclusive) of the words of a text, by one of `words.RULES`; None: at blanks."""
+    return split_words(text, rule) if rule else [match.span() for match in re.finditer("[^ \t\r\n]+", text)]
+
+
+def squeeze(text: str) -> str:
+    """Return a text without its blanks."""
+    return "".join(text.split())
+
+
+def _places(words: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Return the offsets of words in a text that differs from them in blanks alone."""
+    letters = [place for place, letter in enumerate(text) if not letter.isspace()]
+    ends = list(accumulate(len(squeeze(word)) for word in words))
+    return [(letters[start], letters[end - 1] + 1) for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _cut(words: Sequence[tuple[int, int]], places: set[int]) -> list[tuple[int, int]]:

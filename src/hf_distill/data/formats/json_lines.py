@@ -101,7 +101,13 @@ def parse_item(
             f"{text[:60]!r}."
         )
     spans = [span for each in item[key] for span in _spans(each, place)]
-    return make_document(text, spans, place, _name(item), _sentences(item.get("sents"), place))
+    return make_document(text, spans, place, _name(item), _sentences(item.get("sents"), place), source=_source(item))
+
+
+def _source(item: Mapping) -> str:
+    """Whose annotation it is, as `annotate` says it."""
+    source = item.get("source")
+    return source if isinstance(source, str) else ""
 
 
 def _name(item: Mapping) -> str:
@@ -228,26 +234,32 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
             raise UserError(f"{place}: {len(tokens)} words but {len(tags)} tags.")
         if "" in tags:
             raise UserError(f"{place}: the word {tokens[tags.index('')]!r} has no tag.")
-        return list(tokens), tags, [place] * len(tokens)
+        return Sentence(list(tokens), tags, [place] * len(tokens), source=_source(item))
     if isinstance(item.get("ner"), list) and not ours:
         # GLiNER's ends are those of the last word.
-        found = [(span.entity, span.start, span.end + 1) for each in item["ner"] for span in _spans(each, place)]
+        found = [(span, span.start, span.end + 1) for each in item["ner"] for span in _spans(each, place)]
     elif ours:
         ends = list(accumulate(len(token) + 1 for token in tokens))
         first = {end - 1 - len(token): number for number, (token, end) in enumerate(zip(tokens, ends, strict=True))}
         last = {end - 1: number for number, end in enumerate(ends, 1)}
         spans = [span for each in item["mentions"] for span in _spans(each, place)]
-        found = [(span.entity, first.get(span.start, -1), last.get(span.end, -1)) for span in spans]
+        found = [(span, first.get(span.start, -1), last.get(span.end, -1)) for span in spans]
     else:
         raise UserError(
             f"{place}: words (`{tokens_key}`) without tags: expected one of {', '.join(tag_keys)} (--tag_column names "
             "another), `ner` (spans of words) or `mentions`."
         )
     tags = [OUTSIDE] * len(tokens)
-    for entity, start, end in found:
+    scores: list[float | None] = [None] * len(tokens)
+    for span, start, end in found:
         if not 0 <= start < end <= len(tokens):
-            raise UserError(f"{place}: a mention of {entity} that is not within its {len(tokens)} words, or cuts one.")
+            raise UserError(
+                f"{place}: a mention of {span.entity} that is not within its {len(tokens)} words, or cuts one."
+            )
         if any(tag != OUTSIDE for tag in tags[start:end]):
-            raise UserError(f"{place}: the mention of {entity} at word {start + 1} overlaps another one: remove one.")
-        tags[start:end] = mention_tags(entity, end - start)
-    return list(tokens), tags, [place] * len(tokens)
+            raise UserError(
+                f"{place}: the mention of {span.entity} at word {start + 1} overlaps another one: remove one."
+            )
+        tags[start:end] = mention_tags(span.entity, end - start)
+        scores[start:end] = [span.score] * (end - start)
+    return Sentence(list(tokens), tags, [place] * len(tokens), scores, _source(item))

@@ -91,7 +91,9 @@ class Source:
         found = self._json(others) if self.input_format == "jsonl" else readers[self.input_format](self.path)
         for document in found:
             if not isinstance(document, Document):
-                raise UserError(f"{document[2][0]}: words with tags, but before it a text with mentions: split them.")
+                raise UserError(
+                    f"{document.places[0]}: words with tags, but before it a text with mentions: split them."
+                )
             others.update(document.left_out)
             twice = len(document.spans) - len({(span.entity, span.start, span.end) for span in document.spans})
             others.update({"mentions that stand there twice": twice} if twice else {})

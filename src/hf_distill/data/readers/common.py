@@ -4,8 +4,10 @@ Readers neither repair nor skip invalid input. They raise a `UserError` that sta
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from accelerate import PartialState
@@ -15,13 +17,14 @@ from transformers.utils import logging
 
 from ...runtime.schemes import SCHEMES
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
-from ...runtime.words import find_words
-from ..formats.documents import Alignment, Document
+from ..formats.documents import Alignment, Document, Sentence, split
 from ..tag_format import TagFormat, differing_in_case
 
 logger = logging.get_logger(__name__)
 
 SENTENCES = Features({"tokens": List(Value("string")), "tags": List(Value("string"))})
+# With the score of each word's mention (NaN if it has none), and whose annotation it is.
+ANSWERS = Features({**SENTENCES, "scores": List(Value("float32")), "source": Value("string")})
 
 # Part of the fingerprint of cached datasets: increase it when the same file would be read differently.
 READER = 2
@@ -60,13 +63,11 @@ class TagReader(NamedTuple):
     target: str
     known: Sequence[str] | None
 
-    def read(self, tokens: list[str], labels: Sequence[str], places: Sequence[str]) -> dict[str, list[str]]:
+    def read(self, sentence: Sentence) -> dict[str, list[str]]:
         """Validate a sentence's labels and convert them to the target scheme.
 
         Args:
-            tokens: the sentence's tokens.
-            labels: their labels, as they stand in the corpus.
-            places: the position (`PATH:LINE`) of each token, for error messages.
+            sentence: the sentence, with its labels as they stand in the corpus.
 
         Returns:
             The row: `tokens` and `tags`.
@@ -74,6 +75,7 @@ class TagReader(NamedTuple):
         Raises:
             UserError: an entity type is unknown, or the sequence is invalid.
         """
+        tokens, labels, places, *_ = sentence
         tags = [self.tags[label] for label in labels]
         for index, tag in enumerate(tags):
             if self.known is not None and tag != OUTSIDE and tag[2:] not in self.known:
@@ -141,6 +143,7 @@ def load_documents(
     target: str,
     known: Sequence[str] | None,
     tag_format: TagFormat | None = None,
+    features: Features = SENTENCES,
 ) -> Dataset:
     """Load documents with mentions by characters as sentences with tags, and say what is left out of them.
 
@@ -152,6 +155,7 @@ def load_documents(
         target: the scheme, IOB2 or IOBES, of the tags.
         known: entity types that may occur; None for any.
         tag_format: the names of the entity types.
+        features: SENTENCES or ANSWERS.
 
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
@@ -160,7 +164,7 @@ def load_documents(
     alignment.check(read(**arguments, others=others))
     others.update({what: len(faults) for what, faults in alignment.faults().items() if faults})
     documents = list(read(**arguments, others=Counter()))
-    wordless = sum(not find_words(document.text, alignment.rule) for document in documents)
+    wordless = sum(not split(document.text, alignment.rule) for document in documents)
     if wordless == len(documents):
         raise UserError(f"{name}: has no text with words in it.")
     say_what_is_left_out(name, others + Counter({"texts without words": wordless}))
@@ -170,13 +174,12 @@ def load_documents(
     reader = TagReader("IOBES", tags, target, known)
     return cached_dataset(
         _read_documents,
-        SENTENCES,
+        features,
         read=read,
         arguments=arguments,
         reader=reader,
-        rule=alignment.rule,
-        misaligned=alignment.misaligned,
-        nested=alignment.nested,
+        alignment=replace(alignment, cut=[], overlapping=[]),
+        answers=features == ANSWERS,
     )
 
 
@@ -184,13 +187,26 @@ def _read_documents(
     read: Callable[..., Iterable[Document]],
     arguments: Mapping[str, Any],
     reader: TagReader,
-    rule: str,
-    misaligned: str | None,
-    nested: str | None,
-) -> Iterator[dict[str, list[str]]]:
-    alignment = Alignment(rule, misaligned, nested)
-    for tokens, tags, places in alignment.sentences(read(**arguments, others=Counter())):
-        yield reader.read(tokens, tags, places)
+    alignment: Alignment,
+    answers: bool,
+) -> Iterator[dict[str, Any]]:
+    for sentence in replace(alignment, cut=[], overlapping=[]).sentences(read(**arguments, others=Counter())):
+        yield reader.read(sentence) | (answer(sentence) if answers else {})
+
+
+def answer(sentence: Sentence) -> dict[str, Any]:
+    """The columns that ANSWERS adds to SENTENCES.
+
+    Raises:
+        UserError: a score is no probability.
+    """
+    scores = [math.nan if score is None else score for score in sentence.scores or [None] * len(sentence.words)]
+    for score, place in zip(scores, sentence.places, strict=True):
+        if not (math.isnan(score) or 0 <= score <= 1):
+            raise UserError(
+                f"{place}: the score of a mention is {score:g}, but a probability is from 0 to 1. Scale it."
+            )
+    return {"scores": scores, "source": sentence.source}
 
 
 def say_what_is_left_out(name: str, others: Mapping[str, int]) -> None:

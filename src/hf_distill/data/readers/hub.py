@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from ...runtime.tags import UserError
-from ..formats.documents import Alignment, Document, choose_word_rule
+from ..formats.documents import Alignment, Document, Sentence, choose_word_rule
 from ..formats.json_lines import SPAN_KEYS, parse_item
 from ..formats.source import NOT_ACCEPTED
 from ..statistics import known_types
@@ -84,7 +84,7 @@ def load_hub_splits(
             raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, not text or ClassLabel.")
         names_of = {token_column: "tokens", tag_column: "tags"}
         rows = dataset.select_columns(list(names_of)).rename_columns(names_of)
-        labels = ((tags, places) for _, tags, places in _sentences(rows, names, place))
+        labels = ((sentence.tags, sentence.places) for sentence in _sentences(rows, names, place))
         reader = tag_reader(labels, place, tag_format or TagFormat(), tag_scheme, known)
         splits[split] = cached_dataset(_read_rows, SENTENCES, rows=rows, names=names, place=place, reader=reader)
     return splits, rule
@@ -103,7 +103,7 @@ def _documents(rows: Dataset, place: str, others: Counter[str] | None = None) ->
         yield document
 
 
-def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
+def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[Sentence]:
     """Yield the tokens, tags and positions (`NAME/SPLIT:ROW`) of each row."""
     for number, row in enumerate(rows, 1):
         tokens, tags = list(row["tokens"] or []), list(row["tags"] or [])
@@ -120,9 +120,9 @@ def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[t
                 raise UserError(f"{here}: the token {token!r} has no tag.")
         if not tokens:
             raise UserError(f"{here}: the row has no token.")
-        yield tokens, tags, [here] * len(tokens)
+        yield Sentence(tokens, tags, [here] * len(tokens))
 
 
 def _read_rows(rows: Dataset, names: list[str] | None, place: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
-    for tokens, tags, places in _sentences(rows, names, place):
-        yield reader.read(tokens, tags, places)
+    for sentence in _sentences(rows, names, place):
+        yield reader.read(sentence)

@@ -2,17 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, Features
 
 from ...files import check_file
 from ..formats.documents import Alignment, Document
 from ..formats.source import Source
 from ..tag_format import TagFormat
 from .common import (
+    ANSWERS,
     READER,
     SENTENCES,
     TagReader,
+    answer,
     cached_dataset,
     load_documents,
     say_what_is_left_out,
@@ -25,7 +28,8 @@ def load_labelled(
     tag_scheme: str,
     known_types: Sequence[str] | None = None,
     tag_format: TagFormat | None = None,
-    rule: str | None = None,
+    alignment: Alignment | None = None,
+    features: Features = SENTENCES,
 ) -> Dataset:
     """Load a labelled corpus.
 
@@ -36,27 +40,28 @@ def load_labelled(
         tag_scheme: the scheme, IOB2 or IOBES, of the returned tags.
         known_types: entity types that may occur; None for any.
         tag_format: how its tags are written; None: their scheme is detected, names stay as they are.
-        rule: how texts with mentions by characters are split into words, one of `words.RULES`; None if it has none.
+        alignment: how texts with mentions by characters become sentences; None if it has none.
+        features: SENTENCES, or ANSWERS for the scores of mentions, too.
 
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
     """
     digest = f"{READER}-{source.digest()}"
-    if rule is None:
+    if alignment is None:
         others: Counter[str] = Counter()
-        labels = ((tags, places) for _, tags, places in source.sentences(others=others))
+        labels = ((sentence.tags, sentence.places) for sentence in source.sentences(others=others))
         reader = tag_reader(labels, source.path, tag_format or TagFormat(), tag_scheme, known_types)
         say_what_is_left_out(source.path, others)
-        return cached_dataset(_read_rows, SENTENCES, source=source, digest=digest, reader=reader)
-    alignment = Alignment(rule, source.misaligned, source.nested)
+        answers = features == ANSWERS
+        return cached_dataset(_read_rows, features, source=source, digest=digest, reader=reader, answers=answers)
     arguments = {"source": source, "digest": digest}
-    return load_documents(source.path, _documents, arguments, alignment, tag_scheme, known_types, tag_format)
+    return load_documents(source.path, _documents, arguments, alignment, tag_scheme, known_types, tag_format, features)
 
 
-def _read_rows(source: Source, digest: str, reader: TagReader) -> Iterator[dict[str, list[str]]]:
+def _read_rows(source: Source, digest: str, reader: TagReader, answers: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows. `digest` is unused: it makes the cache key depend on the content."""
-    for tokens, tags, places in source.sentences():
-        yield reader.read(tokens, tags, places)
+    for sentence in source.sentences():
+        yield reader.read(sentence) | (answer(sentence) if answers else {})
 
 
 def _documents(source: Source, digest: str, others: Counter[str] | None = None) -> Iterator[Document]:

@@ -58,7 +58,7 @@ def load_unlabeled(
             raise UserError(f"{path}: Parquet is compressed in itself: decompress the file.")
         if not path.lower().endswith((".jsonl", ".jsonl.gz", ".parquet")):
             _check_plain_text(path)
-        rules.append(_choose_splitting(path, _read_file(path, column), rule, rule_finds))
+        rules.append(choose_splitting(path, _read_file(path, column), rule, rule_finds))
     digests = [content_digest(path) for path in paths]
     return cached_dataset(_read_files, SENTENCES, paths=list(paths), digests=digests, rules=rules, column=column)
 
@@ -84,7 +84,7 @@ def load_unlabeled_dataset(
         rows = builder.as_streaming_dataset(split="train")
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{name}: the dataset cannot be loaded: {error}") from error
-    rule_used = _choose_splitting(name, _read_rows(islice(rows, SAMPLE), f"{name}/train", column), rule, rule_finds)
+    rule_used = choose_splitting(name, _read_rows(islice(rows, SAMPLE), f"{name}/train", column), rule, rule_finds)
     # The builder's hash stands for the files' content.
     return cached_dataset(
         _read_dataset, SENTENCES, name=name, config_name=config_name, column=column, limit=limit, rule=rule_used,
@@ -135,7 +135,7 @@ def _words(text: str, rule: str | None) -> list[str]:
     return [text[start:end] for start, end in split_words(text, rule)]
 
 
-def _choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: float) -> str | None:
+def choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: float) -> str | None:
     """Return the rule to split a source's running text by, or None if a sample of it is split already; say which."""
     sample = [text for _, text in islice(texts, SAMPLE) if isinstance(text, str)]
     if rule is None or not sample:

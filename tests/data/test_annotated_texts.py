@@ -1,0 +1,93 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from hf_distill.arguments import DataArguments
+from hf_distill.data.corpora import load_corpora
+from hf_distill.runtime.tags import UserError
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Loads a training and two development sentences, and answers."""
+    monkeypatch.chdir(tmp_path)
+    Path("train.tsv").write_text("p53-null\tS-GENE\nmice\tO\n\n")
+    Path("val.tsv").write_text("the\tO\nZFP\tS-GENE\n\nof\tO\n\n")
+
+    def load_with(*items, train: bool = True, **given):
+        Path("answers.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+        files = {"path_to_train": "train.tsv"} if train else {}
+        args = DataArguments(path_to_val="val.tsv", path_to_annotations=["answers.jsonl"], **files, **given)
+        return load_corpora(args, seed=0)
+
+    return load_with
+
+
+def mention(start: int, end: int, entity: str = "GENE", **fields) -> dict:
+    return {"entity_group": entity, "start": start, "end": end, **fields}
+
+
+def test_a_text_of_the_corpora_has_their_words_and_any_other_is_split(load):
+    corpora = load(
+        {"text": "p53-null  mice", "mentions": [mention(0, 8, score=0.8)]},
+        {"text": "the ZFP", "mentions": []},
+        {"text": "BRCA1-mutant cells.", "mentions": [mention(0, 12)]},
+    )
+    known, devel, other = corpora.annotations
+    assert known["tokens"] == ["p53-null", "mice"] and known["tags"] == ["S-GENE", "O"]
+    assert known["scores"][0] == pytest.approx(0.8) and math.isnan(known["scores"][1])
+    assert devel["tokens"] == ["the", "ZFP"]
+    assert other["tokens"] == ["BRCA1-mutant", "cells", "."] and other["tags"] == ["S-GENE", "O", "O"]
+    assert corpora.unlabeled["tokens"][:] == [other["tokens"]], "what is labelled is not learnt from a second time"
+
+
+def test_a_mention_inside_a_word(load):
+    inside = {"text": "p53-null mice", "mentions": [mention(0, 3, score=0.8)]}
+    with pytest.raises(UserError, match=r"1 mention\(s\) begin or end inside a word"):
+        load(inside)
+    assert load(inside, misaligned="drop").annotations[0]["tags"] == ["O", "O"]
+    for way in ("widen", "split"):
+        [row] = load(inside, misaligned=way).annotations
+        assert row["tokens"] == ["p53-null", "mice"], "words of labelled sentences stay whole"
+        assert row["tags"] == ["S-GENE", "O"] and row["scores"][0] == pytest.approx(0.8)
+
+
+def test_scores_of_lists_of_words_and_the_names_of_labellers(load):
+    corpora = load(
+        {"tokens": ["BRCA1", "binds", "p53"], "mentions": [mention(12, 15, score=0.6)], "source": "openai:gpt"},
+        {"tokens": ["BRCA1", "binds", "p53"], "mentions": []},
+    )
+    first, second = corpora.annotations
+    assert first["scores"][2] == pytest.approx(0.6) and first["tags"] == ["O", "O", "S-GENE"]
+    assert (first["source"], second["source"]) == ("openai:gpt", "answers.jsonl")
+    assert corpora.unlabeled["tokens"][:] == [["BRCA1", "binds", "p53"]], "two answers are about one text"
+
+
+def test_texts_that_got_no_answer_are_counted(load, caplog):
+    answered = {"text": "p53-null mice", "mentions": [mention(0, 8)]}
+    corpora = load(answered, {"text": "BRCA1", "answer": "ignore", "error": "a refusal"})
+    assert len(corpora.annotations) == 1 and "texts without an accepted annotation: 1" in caplog.text
+
+
+def test_a_score_that_is_no_probability(load):
+    with pytest.raises(UserError, match=r"answers.jsonl:1: the score of a mention is 7, .*from 0 to 1"):
+        load({"text": "p53-null mice", "mentions": [mention(0, 8, score=7)]})
+
+
+def test_answers_alone(load):
+    corpora = load(
+        {"text": "BRCA1 in mice", "mentions": [mention(0, 5), mention(9, 13, "SPECIES")]},
+        {"text": "the ZFP", "mentions": [mention(4, 7)]},
+        train=False,
+    )
+    assert len(corpora.train) == 0 and corpora.unlabeled["tokens"][:] == [["BRCA1", "in", "mice"]]
+    assert corpora.tags == ["O", *(f"{prefix}-{name}" for name in ("GENE", "SPECIES") for prefix in "BIES")]
+    with pytest.raises(UserError, match="--validation_fraction and --augmentation_rounds take labelled sentences"):
+        load({"text": "a", "mentions": []}, train=False, augmentation_rounds=1)
+
+
+def test_what_is_made_of_labelled_sentences_does_not_fill_up(load):
+    corpora = load({"text": "BRCA1", "mentions": [mention(0, 5)]}, transfer_sentences=10)
+    assert corpora.augmented is None and len(corpora.unlabeled) == 1
