@@ -58,6 +58,7 @@ class Chat:
             self.messages.append({"role": "user", "content": fields["text"]})
             self.messages.append({"role": "assistant", "content": to_json({"mentions": answer})})
         self.options: dict[str, Any] = {"temperature": 0}
+        self.failed = False  # there will be no further answers
 
     def annotate(self, texts: Iterable[str]) -> Iterator[Answer]:
         """See `Labeller`. At most two texts per thread are read ahead."""
@@ -77,6 +78,8 @@ class Chat:
         counts: Counter[str] = Counter()
         if not text.strip():
             return Answer([])
+        if self.failed:
+            raise UserError("Not asked: the server failed at a text before.")
         for _ in range(ATTEMPTS):
             try:
                 completion = self._request(text)
@@ -112,6 +115,7 @@ class Chat:
             raise _NoAnswerError("the server's answer is no JSON") from None
 
     def _stopped(self, error: Exception) -> UserError:
+        self.failed = True
         cause = f" ({error.__cause__})" if error.__cause__ else ""
         return UserError(f"{self.model} at {self.server or 'OpenAI'}: {self._masked(f'{error}{cause}')}.")
 
