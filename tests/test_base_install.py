@@ -99,6 +99,9 @@ def test_the_rest_says_what_it_needs(python, student, tmp_path):
         done = python(f"from hf_distill import {name}")
         assert f"ImportError: {name} needs " in done.stderr and 'pip install "hf_distill[train]"' in done.stderr
     (tmp_path / "in.txt").write_text("p53\n")
+    annotate = ["annotate", "openai:m", "--labels", "A", "--input", str(tmp_path / "in.txt")]
+    done = python(COMMAND, *annotate, "--output", str(tmp_path / "out.jsonl"))
+    assert done.returncode == 2 and 'openai:m needs openai: pip install "hf_distill[openai]"' in done.stderr
     pytorch = ["predict", str(student), "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.tsv")]
     for arguments in (["quickstart"], [*pytorch, "--runtime", "pytorch"], ["report", str(tmp_path)], ["--help-all"]):
         done = python(COMMAND, *arguments)

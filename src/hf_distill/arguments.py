@@ -22,6 +22,7 @@ ANNOTATION_FORMATS = {
     "brat": ("",),
     "conll": (".conll", ".tsv", ".txt"),
 }
+LABELLERS = ("openai", "gliner", "spacy", "hf")
 INPUT_FORMATS = "tsv conll jsonl pubtator brat bioc spacy".split()
 STUDENT_DEFAULTS = {"bilstm": {"n_layers": 2, "hidden_size": 300}, "tinybert": {"n_layers": 4, "hidden_size": 312}}
 
@@ -565,6 +566,63 @@ class PredictionArguments:
             return by_type
         check(len(by_type) == 1, "--threshold: one score for all types, or TYPE=SCORE for each.")
         return by_type[""]
+
+
+@dataclass
+class AnnotateArguments:
+    """Arguments of `annotate`."""
+
+    labeller: str = field(
+        metadata={
+            "help": "Who answers, the first argument after annotate: openai:MODEL, a server that speaks OpenAI's "
+            "chat-completions protocol (the key in OPENAI_API_KEY); gliner:MODEL; spacy:PIPELINE; hf:MODEL, a token "
+            "classifier. A MODEL is a name, a Hub id or a folder."
+        }
+    )
+    input: list[str] = field(
+        metadata={"help": "Files (.gz too): .jsonl, objects with `text` or `tokens`; .txt, one text per line."}
+    )
+    output: str = field(
+        metadata={
+            "help": "The file to write, .jsonl: the fields of the JSONL input, `text`, `mentions` and `source`. Until "
+            "all texts are answered they are in OUTPUT.partial, from which the same command goes on."
+        }
+    )
+    labels: list[str] = option(
+        [], "The entity types to find. openai and gliner need them; of spacy and hf, all that the model has if not set."
+    )
+    examples: str | None = option(None, "openai: a labelled corpus of which a few texts are shown as examples.")
+    base_url: str | None = option(
+        None, "openai: the server's address (http://localhost:11434/v1). Default: OPENAI_BASE_URL, else OpenAI's."
+    )
+    concurrency: int = option(8, "openai: requests at a time.")
+    threshold: float | None = option(
+        None, "gliner: the score from 0 to 1 below which mentions are left out. Default: 0.5."
+    )
+    trust_remote_code: bool = option(False, "hf: allow a model whose code comes with its Hub repository.")
+
+    def __post_init__(self):
+        kind, model = self.kind_and_model()
+        known = kind in LABELLERS and bool(model)
+        check(known, f"{self.labeller}: expected {':MODEL, '.join(LABELLERS)}:MODEL.")
+        check(self.output.endswith(".jsonl"), f"{self.output}: unknown ending; known is .jsonl.")
+        named = bool(self.labels) or kind in ("spacy", "hf")
+        check(named, f"{kind} needs --labels, the entity types to find.")
+        for label in self.labels:
+            whole = label and label == label.strip() and not any(mark in label for mark in "\t\r\n")
+            check(bool(whole), f"--labels: {label!r} is no name of an entity type.")
+            check(self.labels.count(label) == 1, f"--labels names {label} twice.")
+        owners = {"examples": "openai", "base_url": "openai", "threshold": "gliner", "trust_remote_code": "hf"}
+        for name, owner in owners.items():
+            check(getattr(self, name) in (None, False) or kind == owner, f"--{name} is for {owner}, not {kind}.")
+        threshold = self.threshold
+        check(self.concurrency > 0, f"--concurrency must be positive, got {self.concurrency}.")
+        check(threshold is None or 0 <= threshold <= 1, f"--threshold must be in [0, 1], got {threshold}.")
+
+    def kind_and_model(self) -> tuple[str, str]:
+        """Return one of LABELLERS, and the name of its model, which may have colons, too."""
+        kind, _, model = self.labeller.partition(":")
+        return kind, model
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from .parsing import parse_arguments, parse_convert, parse_prediction, parse_report
+from .parsing import parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
 from .runtime.tags import UserError
 
 
@@ -16,6 +16,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .prediction.predict import predict
 
             predict(prediction)
+            return 0
+        if argv and argv[0] == "annotate":
+            annotation = parse_annotate(argv[1:])
+            from .labellers.annotate import annotate
+
+            annotate(annotation)
             return 0
         if argv and argv[0] == "report":
             report = parse_report(argv[1:])

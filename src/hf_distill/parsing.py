@@ -11,6 +11,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
+    AnnotateArguments,
     ConvertArguments,
     DataArguments,
     DistillationOptions,
@@ -37,6 +38,7 @@ PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "h
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
+    "       %(prog)s annotate LABELLER --input FILES --output FILE [--labels LABEL ...]\n"
     "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
     "       %(prog)s convert IN OUT"
 )
@@ -93,7 +95,8 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
     if argv and not argv[0].startswith("-") and argv[0] != QUICKSTART.stem and not Path(argv[0]).is_file():
-        raise UserError(f"{argv[0]}: no such file. It is no command (predict, report, convert), flag or YAML file.")
+        commands = "predict, annotate, report, convert"
+        raise UserError(f"{argv[0]}: no such file. It is no command ({commands}), flag or YAML file.")
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
         parser = _Parser(*own, prog=PROGRAM, usage=USAGE)
@@ -144,6 +147,20 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--model={arguments[0]}"
     return PredictionArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+
+
+def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
+    """Parse `LABELLER --input FILES --output FILE [--flag value ...]`, the arguments after `annotate`.
+
+    Raises:
+        UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
+    """
+    usage = "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]"
+    parser = _Parser(AnnotateArguments, prog=f"{PROGRAM} annotate", usage=usage)
+    arguments = list(argv)
+    if arguments and not arguments[0].startswith("-"):
+        arguments[0] = f"--labeller={arguments[0]}"
+    return AnnotateArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
 
 
 def parse_convert(argv: Sequence[str]) -> ConvertArguments:

@@ -7,7 +7,7 @@ import tiny
 
 from hf_distill.cli import main
 from hf_distill.files import lock
-from hf_distill.prediction.predict import _lock_output
+from hf_distill.prediction.predict import lock_output
 from hf_distill.runtime.tags import UserError
 
 
@@ -31,7 +31,7 @@ def test_an_output_file_belongs_to_one_call_of_predict(tmp_path, monkeypatch, ca
         assert ".hf_distill-tmp-out.jsonl.lock: another process writes there at this moment" in capsys.readouterr().err
     Path(".hf_distill-tmp-out.jsonl.part-dead-0").write_text("{")
     Path("out.jsonl.part-1").write_text("mine")
-    with _lock_output("out.jsonl", main_process=True):
+    with lock_output("out.jsonl", main_process=True):
         assert sorted(path.name for path in Path().iterdir()) == [
             ".hf_distill-tmp-out.jsonl.lock",
             "in.txt",

@@ -45,7 +45,7 @@ def within(monkeypatch):
 
     threads = torch.get_num_threads()
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    monkeypatch.setattr(predict, "_tag_chunks", tag_chunks)
+    monkeypatch.setattr(predict, "tag_chunks", tag_chunks)
     yield
     torch.set_num_threads(threads)
 

@@ -37,10 +37,12 @@ from .tagging import (
     OUTPUTS,
     Chunk,
     Setup,
+    Text,
     begins_inside,
     ending,
     exit_with_parent,
     keep_most_uncertain,
+    read_chunk,
     tag_chunk,
 )
 
@@ -55,13 +57,14 @@ def predict(args: PredictionArguments) -> None:
     Raises:
         UserError: a file (`PATH:LINE:`) or the model is invalid.
     """
-    _check_files(args)
-    gpu = args.runtime in ("auto", "pytorch") and _has_gpu()
+    check_files(args.input, args.output, INPUTS, [] if args.format else OUTPUTS)
+    if args.format == "brat" and Path(args.output).is_file():
+        raise UserError(f"{args.output}: --output is a file; give the name of a folder that does not exist yet.")
+    gpu = args.runtime in ("auto", "pytorch") and has_gpu()
     processes = _Launched(not gpu) if int(os.environ.get("WORLD_SIZE", 1)) > 1 else _Alone()
-    runtime, setup, notices = _choose_runtime(args, processes.gpu() if gpu else "cpu")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    runtime, setup, notices = choose_runtime(args, processes.gpu() if gpu else "cpu")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if processes.number > 1 else 1
-    workers = 1 if gpu else max(1, cores // local)
+    workers = 1 if gpu else max(1, cores() // local)
     main = processes.index == 0
     if main:
         for notice in notices:
@@ -69,7 +72,7 @@ def predict(args: PredictionArguments) -> None:
         up_to = f"up to {workers * processes.number} process(es)"
         print(f"{args.model}: {NAMES[runtime]} on {setup.device}, {up_to}; output: {args.output}", flush=True)
 
-    with _lock_output(args.output, main):
+    with lock_output(args.output, main):
         token = processes.broadcast(uuid.uuid4().hex)
         part_name = f"{TEMPORARY}{Path(args.output).name}.part-{token}"
         parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(processes.number)]
@@ -78,7 +81,7 @@ def predict(args: PredictionArguments) -> None:
         try:
             with open(part, "wb") as file, _progress(args.input, not main) as progress:
                 own_chunks = islice(_chunks(args.input, progress), processes.index, None, processes.number)
-                for content, skipped in _tag_chunks(own_chunks, setup, workers):
+                for content, skipped in tag_chunks(own_chunks, setup, workers):
                     lengths.append(file.write(content))
                     wordless += skipped
             gathered = processes.gather((lengths, wordless))
@@ -136,7 +139,13 @@ class _Launched(_Alone):
         self._state.wait_for_everyone()
 
 
-def _has_gpu() -> bool:
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_gpu() -> bool:
+    """Whether PyTorch is there and finds a GPU that it may use."""
     if not find_spec("torch") or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on"):
         return False
     import torch
@@ -145,8 +154,8 @@ def _has_gpu() -> bool:
 
 
 @contextmanager
-def _lock_output(output: str, main_process: bool) -> Iterator[None]:
-    """Keep other calls of `predict` from the output, and remove what killed ones left there."""
+def lock_output(output: str, main_process: bool = True) -> Iterator[None]:
+    """Keep other processes from the output, and remove what killed calls of `predict` left there."""
     if not main_process:
         yield
         return
@@ -161,27 +170,31 @@ def _lock_output(output: str, main_process: bool) -> Iterator[None]:
             path.unlink()
 
 
-def _check_files(args: PredictionArguments) -> None:
-    """Raise UserError for an unusable input or output path."""
-    for paths, endings in ((args.input, INPUTS), ([] if args.format else [args.output], OUTPUTS)):
+def check_files(inputs: Sequence[str], output: str, read: Sequence[str], written: Sequence[str]) -> None:
+    """Raise UserError for an unusable input or output path.
+
+    Args:
+        inputs: the files to read.
+        output: the file to write, or a folder that does not exist yet.
+        read: the endings that inputs may have.
+        written: those of the output; none: any.
+    """
+    for paths, endings in ((inputs, read), ([output] if written else [], written)):
         for path in paths:
             if ending(path) not in endings:
                 raise UserError(f"{path}: unknown ending; known are {', '.join(endings)}, each also with .gz.")
-    for path in args.input:
+    for path in inputs:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file.")
-        if Path(path).resolve() == Path(args.output).resolve():
+        if Path(path).resolve() == Path(output).resolve():
             raise UserError(f"{path}: --output would overwrite this input; choose another name.")
-    if not Path(args.output).parent.is_dir():
-        raise UserError(f"{args.output}: there is no folder {Path(args.output).parent}; create it first.")
-    if args.format == "brat" and Path(args.output).is_file():
-        raise UserError(f"{args.output}: --output is a file; give the name of a folder that does not exist yet.")
-    if Path(args.output).is_dir():
-        what = "a folder that does not exist yet" if args.format == "brat" else "a file"
-        raise UserError(f"{args.output}: --output is a folder; give the name of {what}.")
+    if not Path(output).parent.is_dir():
+        raise UserError(f"{output}: there is no folder {Path(output).parent}; create it first.")
+    if Path(output).is_dir():
+        raise UserError(f"{output}: --output is a folder that exists already; choose another name.")
 
 
-def _choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup, list[str]]:
+def choose_runtime(args: PredictionArguments, device: str) -> tuple[str, Setup, list[str]]:
     """Return the name of the runtime, the setup of its worker processes, and what may make the model miss mentions.
 
     Raises:
@@ -223,7 +236,7 @@ def _notices(args: PredictionArguments, config) -> list[str]:
 
 
 def _foreign(args: PredictionArguments, device: str, onnx: str | None) -> tuple[Setup, list[str]]:
-    """As `_choose_runtime`, of a model that transformers has to load."""
+    """As `choose_runtime`, of a model that transformers has to load."""
     from ..teachers.labels import is_undecided
     from .torch_tagger import read_head, tokenizer_notice
 
@@ -257,6 +270,16 @@ def _progress(paths: Sequence[str], disable: bool) -> tqdm:
     return tqdm(total=size, unit="B", unit_scale=True, desc="Tagging", disable=disable)
 
 
+def read_texts(paths: Sequence[str]) -> Iterator[Text]:
+    """Yield the texts of files, in order.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    for chunk in _chunks(paths, _progress(paths, True)):
+        yield from read_chunk(chunk)
+
+
 def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
     """Split files into chunks, in order. A chunk contains whole texts of one file."""
     for path in paths:
@@ -286,7 +309,7 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
                     break
 
 
-def _tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:
+def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:
     """Yield the result of `tag_chunk` for each chunk, in order. At most two chunks per worker are pending."""
     with ProcessPoolExecutor(workers, get_context("spawn"), exit_with_parent) as pool:
         pending: deque[Future[tuple[bytes, int]]] = deque()

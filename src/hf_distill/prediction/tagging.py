@@ -92,7 +92,7 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
     Raises:
         UserError: the chunk is invalid (`PATH:LINE:`), or the model cannot be loaded.
     """
-    texts = list(_READERS[ending(chunk.path)](chunk))
+    texts = list(read_chunk(chunk))
     if not texts:
         return b"", 0
     tagger = _load_tagger(setup)
@@ -119,6 +119,15 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
         else:
             skipped += 1
     return _to_bytes(lines, setup.output), skipped
+
+
+def read_chunk(chunk: Chunk) -> Iterator[Text]:
+    """Yield the texts of a chunk.
+
+    Raises:
+        UserError: it is invalid (`PATH:LINE:`).
+    """
+    return _READERS[ending(chunk.path)](chunk)
 
 
 def keep_most_uncertain(path: Path, output: str, number: int) -> None:
@@ -149,7 +158,7 @@ def begins_inside(setup: Setup, chunk: Chunk) -> bool:
     """Whether the model begins the mentions of a chunk with I-."""
     tagger = _load_tagger(setup)
     assert not isinstance(tagger, Tagger)  # a student says so itself
-    return tagger.begins_inside([text for text, _, _ in _READERS[ending(chunk.path)](chunk)][:TRIED_TEXTS])
+    return tagger.begins_inside([text for text, _, _ in read_chunk(chunk)][:TRIED_TEXTS])
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...arguments import ConvertArguments
+from ...arguments import ConvertArguments, FormatArguments
 from ...files import TEMPORARY, write_columns
 from ...runtime.mentions import locate_words, word_places
 from ...runtime.tags import UserError, convert_tags, spans
@@ -39,11 +39,10 @@ def convert(args: ConvertArguments) -> str:
 def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -> Counter[str]:
     """Write texts with mentions; of sentences, the words joined by blanks."""
     written: Counter[str] = Counter()
-    texts = _texts(source, others) if source.has_documents() else _joined(source, args, others)
     temporary = Path(args.output).with_name(f"{TEMPORARY}{Path(args.output).name}")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            for fields in texts:
+            for fields in read_texts(source, args, others):
                 written["texts"] += 1
                 written.update(f"mentions of {mention['entity_group']}" for mention in fields["mentions"])
                 file.write(f"{to_json(fields)}\n")
@@ -51,6 +50,20 @@ def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -
     finally:
         temporary.unlink(missing_ok=True)
     return written
+
+
+def read_texts(source: Source, args: FormatArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
+    """Yield the texts of a corpus with their `mentions`; of sentences, the words joined by blanks.
+
+    Args:
+        source: the corpus.
+        args: how its tags are read.
+        others: counts what is left out.
+
+    Raises:
+        UserError: `PATH:LINE:`, the error and how to correct it.
+    """
+    return _texts(source, others) if source.has_documents() else _joined(source, args, others)
 
 
 def _texts(source: Source, others: Counter[str]) -> Iterator[dict[str, Any]]:
@@ -64,7 +77,7 @@ def _texts(source: Source, others: Counter[str]) -> Iterator[dict[str, Any]]:
         yield fields
 
 
-def _joined(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
+def _joined(source: Source, args: FormatArguments, others: Counter[str]) -> Iterator[dict[str, Any]]:
     for words, tags, *_ in _read_tags(source, args, others):
         located = locate_words(words, DEFAULT_RULE)
         places = word_places(located)
@@ -90,7 +103,7 @@ def _write_tags(source: Source, args: ConvertArguments, others: Counter[str]) ->
     return Counter({"sentences": len(sentences)}) + mentions
 
 
-def _read_tags(source: Source, args: ConvertArguments, others: Counter[str]) -> Iterator[Sentence]:
+def _read_tags(source: Source, args: FormatArguments, others: Counter[str]) -> Iterator[Sentence]:
     """The sentences of a corpus of words and tags, in IOBES, whatever their scheme."""
     from ..readers.common import tag_reader
     from ..tag_format import TagFormat

@@ -77,10 +77,10 @@ def parse_item(
         raise UserError(f"{place}: expected an object with a text and its mentions, or words and tags: {item!r:.80}.")
     ours = isinstance(item.get("mentions"), list)
     text = item.get("text")
+    if not ours and item.get("answer", "accept") != "accept":  # Prodigy, and `annotate`
+        return None
     if not ours and isinstance(item.get("data"), dict):
         return _label_studio(item, place)
-    if not ours and item.get("answer", "accept") != "accept":  # Prodigy
-        return None
     if not (ours and isinstance(text, str)):
         tokens_key = _one_of(item, (token_column,) if token_column else TOKEN_KEYS, place)
         words = item[tokens_key] if tokens_key else []

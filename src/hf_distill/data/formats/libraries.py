@@ -21,7 +21,9 @@ def read_bioc(path: str) -> Iterator[Document]:
         UserError: the file cannot be read, or the library bioc is missing.
     """
     content = read_bytes(path).removeprefix(b"\xef\xbb\xbf")
-    reader = _import("bioc.biocxml" if content.lstrip().startswith(b"<") else "bioc.biocjson", path)
+    reader = import_library(
+        "bioc.biocxml" if content.lstrip().startswith(b"<") else "bioc.biocjson", f"{path}: reading this", "formats"
+    )
     try:
         collection = reader.loads(content.decode())
     except Exception as error:  # of lxml, json and bioc itself
@@ -65,8 +67,8 @@ def read_docbin(path: str) -> Iterator[Document]:
     Raises:
         UserError: the file cannot be read, or spaCy is missing.
     """
-    spacy = _import("spacy", path)
-    tokens = _import("spacy.tokens", path)
+    spacy = import_library("spacy", f"{path}: reading this", "formats")
+    tokens = import_library("spacy.tokens", f"{path}: reading this", "formats")
     try:
         documents = list(tokens.DocBin().from_bytes(read_bytes(path)).get_docs(spacy.blank("xx").vocab))
     except Exception as error:  # of msgpack, zlib and spaCy itself
@@ -81,9 +83,19 @@ def read_docbin(path: str) -> Iterator[Document]:
         yield make_document(document.text, spans, place, "", sentences, left_out)
 
 
-def _import(name: str, path: str) -> ModuleType:
+def import_library(name: str, what: str, extra: str) -> ModuleType:
+    """Import a module of a library that not every installation has.
+
+    Args:
+        name: the module.
+        what: what needs it.
+        extra: the extra of this package that installs it.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
     try:
         return importlib.import_module(name)
-    except ImportError:
+    except ImportError as error:
         library = name.partition(".")[0]
-        raise UserError(f'{path}: reading this needs {library}: pip install "hf_distill[formats]".') from None
+        raise UserError(f'{what} needs {library}: pip install "hf_distill[{extra}]" ({error}).') from None
