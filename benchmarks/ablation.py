@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from common import ROOT, markdown, run_resumable
+from common import ROOT, markdown, predicted, run_resumable
 
 from hf_distill.data.readers.labelled import load_tsv
 from hf_distill.evaluation.metrics import f1_difference
@@ -92,14 +92,8 @@ def table(output: Path, data: Path) -> str:
         for seed, folder in done.items():
             base = folder_of(output, "recipe", seed)
             if name != "recipe" and (base / "all_results.json").exists():
-                found = f1_difference(predicted(folder), predicted(base), gold)
+                found = f1_difference(*(predicted(each / "predictions_eval.tsv") for each in (folder, base)), gold)
                 differences.append(f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f})")
         each = ", ".join(f"{score:.4f}" for score in scores)
         lines.append([name, each, f"{sum(scores) / len(scores):.4f}", ", ".join(differences), f"{max(minutes):.1f}"])
     return markdown(["", "F1 by seed", "mean", "to the recipe (95 %)", "minutes"], lines)
-
-
-def predicted(folder: Path) -> list[list[str]]:
-    """The student's tags, the last column of `predictions_eval.tsv`."""
-    text = (folder / "predictions_eval.tsv").read_text(encoding="utf-8")
-    return [[line.rpartition("\t")[2] for line in block.split("\n")] for block in text.strip("\n").split("\n\n")]

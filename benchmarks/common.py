@@ -134,6 +134,12 @@ def run_resumable(arguments: Sequence[str], folder: Path, last: str) -> None:
         raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
 
 
+def predicted(path: Path) -> list[list[str]]:
+    """The student's tags in a run's `predictions_eval.tsv`, the last column but one."""
+    blocks = path.read_text(encoding="utf-8").strip("\n").split("\n\n")
+    return [[line.split("\t")[-2] for line in block.split("\n")] for block in blocks]
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows)) + "\n"

@@ -38,7 +38,7 @@ class StoredAnswers:
         scored: whether scores count.
 
     Example:
-        >>> [gliner] = stored_answers(corpora)
+        >>> [gliner] = stored_answers(corpora.annotations, corpora.tags, corpora.eval)
         >>> gliner.predict(corpora.unlabeled["tokens"][:1])[0].shape == (len(corpora.unlabeled["tokens"][0]), 5)
         True
     """

@@ -1,0 +1,125 @@
+"""Answers instead of a teacher: students of the small recipe on BC2GM, by what teaches them.
+
+    python benchmarks/annotations.py --data DATA --teacher TEACHER --encoder ENCODER --seeds 42 43
+
+The teacher answers 24,000 unlabelled sentences as a black box would: with mentions, with and without scores. Nine
+tenths of the training data are learnt from, a tenth is the run's development data, and nothing is chosen on it: the
+last checkpoint counts. Devel is the test data. An interrupted row is resumed; a finished one is not run again.
+"""
+
+import argparse
+import json
+import random
+from pathlib import Path
+
+import yaml
+from common import ROOT, TAGS, load, markdown, predicted, run_resumable
+
+from hf_distill import SignalStore, load_teacher, load_unlabeled
+from hf_distill.evaluation.metrics import f1_difference
+from hf_distill.files import write_columns
+from hf_distill.runtime.mentions import find_mentions
+from hf_distill.teachers.signals import read_signals
+
+TEXTS = 24_000
+COMMON = {
+    "export": "none",
+    "bf16": 0,
+    "load_best_model_at_end": 0,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "transfer_sentences": TEXTS,
+}
+ALONE = {"distillation": 0, "transfer_sentences": 0}
+# Flags of each row; FILES stand for the files of `prepare`.
+ROWS: dict[str, dict] = {
+    "labels alone": {"path_to_train": "train", "num_train_epochs": 9} | ALONE,
+    "the teacher's distributions": {"path_to_train": "train", "teacher": True},
+    "mentions with scores": {"path_to_train": "train", "path_to_annotations": "scored"},
+    "mentions as labels": {"path_to_train": "train", "path_to_annotations": "plain", "annotation_confidence": 1},
+    "mentions, one confidence": {"path_to_train": "train", "path_to_annotations": "plain"},
+    "1,000 sentences, labels alone": {"path_to_train": "thousand", "num_train_epochs": 40} | ALONE,
+    "1,000 sentences and mentions with scores": {"path_to_train": "thousand", "path_to_annotations": "scored"},
+    "no labels, mentions with scores": {"path_to_annotations": "scored"},
+}
+
+
+def prepare(args: argparse.Namespace) -> dict[str, Path]:
+    """Write the splits, the text and the answers, unless they are there; return their files."""
+    files = {name: args.output / f"{name}.tsv" for name in ("train", "val", "thousand")}
+    files |= {"text": args.output / "text.txt"} | {name: args.output / f"{name}.jsonl" for name in ("scored", "plain")}
+    if all(path.exists() for path in files.values()):
+        return files
+    args.output.mkdir(parents=True, exist_ok=True)
+    train, devel, chance = load(args.data, "train"), load(args.data, "devel"), random.Random(0)
+    order = chance.sample(range(len(train)), len(train))
+    tenth = len(train) // 10
+    rows = {"val": sorted(order[:tenth]), "train": sorted(order[tenth:])}
+    rows["thousand"] = sorted(chance.sample(rows["train"], 1000))
+    for name, chosen in rows.items():
+        part = train.select(chosen)
+        write_columns(files[name], part["tokens"], part["tags"])
+    text = load_unlabeled([str(args.data / "biomedical_unlabeled.txt")])
+    known = {tuple(words) for words in devel["tokens"]}
+    text = text.select([row for row, words in enumerate(text["tokens"]) if tuple(words) not in known])
+    text = text.select(sorted(chance.sample(range(len(text)), TEXTS)))
+    lines = "".join(" ".join(words) + "\n" for words in text["tokens"])
+    files["text"].write_text(lines, encoding="utf-8")
+
+    teacher = load_teacher(args.teacher, TAGS)
+    scored, plain = [], []
+    for corpus in (text, devel):
+        words = [{"text": " ".join(own), "words": own, "rule": None} for own in corpus["tokens"]]
+        signals = read_signals([SignalStore(teacher, corpus, args.output / "signals")])
+        for located, _, mentions in find_mentions(words, signals, TAGS):
+            scored.append({"text": located["text"], "mentions": mentions})
+            plain.append({"text": located["text"], "mentions": [each | {"score": None} for each in mentions]})
+    for name, texts in (("scored", scored), ("plain", plain)):
+        files[name].write_text("".join(json.dumps(each) + "\n" for each in texts), encoding="utf-8")
+    return files
+
+
+def run_row(name: str, seed: int, files: dict[str, Path], args: argparse.Namespace) -> Path:
+    """Run or resume a row; return its folder."""
+    folder = args.output / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+    flags = yaml.safe_load((ROOT / "configs" / "recipe_small.yaml").read_text()) | COMMON | ROWS[name]
+    if flags.pop("teacher", False):
+        flags |= {"teacher_model_name_or_path": args.teacher, "path_to_unlabeled": "text"}
+    else:
+        flags |= {"embeddings_from": args.encoder}
+    flags |= {"path_to_val": "val", "path_to_test": args.data / "bc2gm" / "devel.tsv", "seed": seed}
+    flags |= {"output_dir": folder, "signals_dir": args.output / "signals"}
+    run_resumable([f"--{key}={files.get(value, value)}" for key, value in flags.items()], folder, "all_results.json")
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds bc2gm/ and the unlabelled text")
+    parser.add_argument("--teacher", required=True, help="a token classifier of genes")
+    parser.add_argument("--encoder", required=True, help="whose word embeddings students without a teacher start from")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43])
+    parser.add_argument("--output", type=Path, default="outputs/annotations")
+    args = parser.parse_args()
+    files, gold = prepare(args), load(args.data, "devel")["tags"][:]
+    tags: dict[str, list[list[list[str]]]] = {}
+    lines = []
+    for name in ROWS:
+        folders = [run_row(name, seed, files, args) for seed in args.seeds]
+        tags[name] = [predicted(folder / "predictions_test.tsv") for folder in folders]
+        scores = [json.loads((folder / "all_results.json").read_text())["test_f1"] for folder in folders]
+        line = [name, ", ".join(f"{score:.4f}" for score in scores), f"{sum(scores) / len(scores):.4f}"]
+        if len(tags) > 1:
+            first = next(iter(tags))
+            gain = f1_difference(sum(tags[name], []), sum(tags[first], []), gold * len(folders))
+            line.append(f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
+        else:
+            line.append("")
+        lines.append(line)
+        table = markdown(["what teaches", "F1 by seed", "mean", "to labels alone (95 %)"], lines)
+        (args.output / "annotations.md").write_text(table)
+    print(table)
+
+
+if __name__ == "__main__":
+    main()
