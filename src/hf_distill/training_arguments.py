@@ -95,13 +95,14 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
         weights = (self.embedding_loss_weight, self.hidden_loss_weight, self.attention_loss_weight)
         return self.do_train and self.distillation and self.alpha < 1 and any(weights)
 
-    def with_student_defaults(self, model_name: str) -> "DistillationArguments":
+    def with_student_defaults(self, model_name: str, live_teacher: bool = True) -> "DistillationArguments":
         """These arguments, or a copy in which an unset learning rate or loss weight has the student's default.
 
         Args:
             model_name: bilstm, tinybert, or anything else for auto.
+            live_teacher: whether there may be hidden states to learn from.
         """
-        weight = 1.0 if model_name == "tinybert" else 0.0
+        weight = 1.0 if model_name == "tinybert" and live_teacher else 0.0
         defaults: dict[str, Any] = {f"{name}_loss_weight": weight for name in ("embedding", "hidden", "attention")}
         defaults["learning_rate"] = LEARNING_RATES.get(model_name, LEARNING_RATES["auto"])
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}

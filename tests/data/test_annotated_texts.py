@@ -65,6 +65,46 @@ def test_scores_of_lists_of_words_and_the_names_of_labellers(load):
     assert corpora.unlabeled["tokens"][:] == [["BRCA1", "binds", "p53"]], "two answers are about one text"
 
 
+def test_words_of_the_corpora_count_in_every_format(load):
+    """Also where a file has words itself, or sentences: what is devel text must not be learnt from."""
+    val = [["the", "ZFP"], ["of"]]
+    tagged = {"tokens": ["the", "Z", "FP"], "ner_tags": ["O", "B-GENE", "I-GENE"]}
+    corpora = load(tagged)
+    assert corpora.annotations[0]["tokens"] == val[0] and corpora.annotations[0]["tags"] == ["O", "S-GENE"]
+    assert corpora.unlabeled is None
+    sents = [{"start": 0, "end": 3}, {"start": 4, "end": 7}]
+    corpora = load({"text": "the ZFP", "mentions": [mention(4, 7)], "sents": sents})
+    assert corpora.annotations["tokens"][:] == val[:1] and corpora.unlabeled is None
+    with pytest.raises(UserError, match="nothing to learn from: all texts are devel or test data"):
+        load({"text": "the ZFP", "mentions": [mention(4, 7)]}, train=False)
+
+
+def test_a_tagged_mention_inside_a_word_of_the_corpora(load):
+    tagged = {"tokens": ["the", "Z", "FP"], "ner_tags": ["O", "O", "B-GENE"]}
+    with pytest.raises(UserError, match=r"1 mention\(s\) begin or end inside a word"):
+        load(tagged)
+    assert load(tagged, misaligned="widen").annotations[0]["tags"] == ["O", "S-GENE"]
+
+
+def test_answers_have_a_format_of_their_own(load):
+    answers = {"text": "p53-null mice", "mentions": [mention(0, 8)]}
+    corpora = load(answers, input_format="tsv", input_scheme="IOBES")
+    assert corpora.annotations[0]["tags"] == ["S-GENE", "O"]
+
+
+def test_a_source_is_whose_answer_it_is(load):
+    answers = [
+        {"text": f"BRCA {number}", "mentions": [mention(0, 4)], "source": f"PMID {number}"} for number in range(99)
+    ]
+    with pytest.raises(UserError, match="`source` names 99 labellers .PMID 0, PMID 1, PMID 2, ...."):
+        load(*answers)
+
+
+def test_of_overlapping_mentions_of_one_length_the_surer_stays(load):
+    both = [mention(0, 8, "A", score=0.2), mention(0, 8, score=0.9)]
+    assert load({"text": "p53-null mice", "mentions": both}, nested="longest").annotations[0]["tags"][0] == "S-GENE"
+
+
 def test_texts_that_got_no_answer_are_counted(load, caplog):
     answered = {"text": "p53-null mice", "mentions": [mention(0, 8)]}
     corpora = load(answered, {"text": "BRCA1", "answer": "ignore", "error": "a refusal"})
@@ -72,8 +112,12 @@ def test_texts_that_got_no_answer_are_counted(load, caplog):
 
 
 def test_a_score_that_is_no_probability(load):
-    with pytest.raises(UserError, match=r"answers.jsonl:1: the score of a mention is 7, .*from 0 to 1"):
+    with pytest.raises(UserError, match=r"answers.jsonl:1: the score of a mention is 7; .*from 0 to 1"):
         load({"text": "p53-null mice", "mentions": [mention(0, 8, score=7)]})
+    with pytest.raises(UserError, match="the score of a mention is a number"):
+        load({"text": "p53-null mice", "mentions": [mention(0, 8, score=10**400)]})
+    [row] = load({"text": "p53-null mice", "mentions": [mention(0, 8, score=1.0000001)]}).annotations
+    assert row["scores"][0] == 1
 
 
 def test_answers_alone(load):

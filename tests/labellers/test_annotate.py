@@ -124,6 +124,38 @@ def rows(path="out.jsonl"):
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
+ODD = {
+    "no choice": {"choices": [None]},
+    "choices of text": {"choices": "abc"},
+    "a message of text": {"choices": [{"index": 0, "message": "hello", "finish_reason": "stop"}]},
+    "usage of text": {"usage": "many"},
+    "tokens of text": {"usage": {"prompt_tokens": "3"}},
+}
+
+
+@pytest.mark.parametrize("odd", [*ODD, "[" * 100_000, "half a character"])
+def test_a_server_with_odd_answers_stops_nobody(server, odd):
+    """The text that got one has no answer; the others have theirs."""
+
+    def reply(text):
+        if text != TEXTS[0]:
+            return genes(text)
+        if odd == "half a character":
+            return failure(400, "context_length \ud83d")
+        return (200, genes(text)[1] | ODD[odd]) if odd in ODD else (200, odd)
+
+    server.reply = reply
+    assert run(server) == 0
+    first, *others = rows()
+    assert first["answer"] == "ignore" and first["error"] and all("mentions" in other for other in others)
+
+
+def test_json_between_fences(server):
+    server.reply = lambda text: completion(f"```json\n{json.dumps({'mentions': []})}\n```")
+    assert run(server) == 0
+    assert [line["mentions"] for line in rows()] == [[]] * len(TEXTS)
+
+
 def test_answers_get_offsets_and_keep_the_fields_of_their_texts(server, capsys):
     with gzip.open("in.jsonl.gz", "wt") as file:
         file.write('{"id": 7, "text": "Loss of p53 raised MDM2.", "mentions": "of old", "error": "of old"}\n')

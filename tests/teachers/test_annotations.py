@@ -50,6 +50,14 @@ def test_the_words_of_a_mention_have_its_tag_with_the_probability_of_its_score()
     assert certain.fingerprint() != labeller.fingerprint()
 
 
+def test_improbable_mentions_are_told(caplog):
+    rows = answers(("ZFP in p53", "S-GENE O S-GENE", [0.49, NONE, 0.51], "a"))
+    stored_answers(rows, TAGS, DEVEL, confidence=0.8)
+    assert not caplog.text
+    stored_answers(rows, TAGS, DEVEL)
+    assert "1 of 2 mentions have a score below 0.5" in caplog.text
+
+
 def test_several_answers_of_a_labeller_are_averaged_and_labellers_are_kept_apart():
     rows = answers(
         ("ZFP", "S-GENE", [0.9], "a"),

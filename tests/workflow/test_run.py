@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -322,6 +323,23 @@ def test_answers_alone_make_a_student(here, capsys):
     assert "path_to_annotations:\n- answers.jsonl\n- devel.jsonl\n" in Path("out/run.yaml").read_text()
     find = pipeline("token-classification", "out", trust_remote_code=True)
     assert find(" ".join(tiny.sentences(40, seed=2)[0])) is not None
+
+
+def test_answers_that_are_bad_or_unknown(here, capsys):
+    write_answers("answers.jsonl", 60, seed=1)
+    with open("answers.jsonl", "a") as file:  # to one development sentence, a wrong one
+        words = next(words for words in tiny.sentences(40, seed=2) if any(tag != "O" for tag in tiny.tag(words)))
+        file.write(json.dumps({"text": " ".join(words), "mentions": []}) + "\n")
+    command = "--path_to_val val.tsv --path_to_annotations answers.jsonl --vocabulary_size 300 --max_steps 2".split()
+    command += "--use_cpu 1 --bf16 0 --disable_tqdm 1 --signals_dir signals --embedding_size 8 --hidden_size 8".split()
+    assert main([*command, "--output_dir", "bad"]) == 2
+    printed = capsys.readouterr()
+    assert re.search(r"answers cover \d of the 40 eval sentences, with F1 0.0000", printed.out)
+    assert "The F1 of the answers on the development data is 0.000, below --min_teacher_f1" in printed.err
+    write_answers("answers.jsonl", 60, seed=1)
+    assert main([*command, "--output_dir", "unknown"]) == 0
+    assert "how good the answers are is not known" in capsys.readouterr().out
+    assert "teacher_eval_f1" not in results("unknown")
 
 
 def test_answers_teach_beside_a_teacher(here, capsys):

@@ -131,15 +131,19 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     # What is made of labelled sentences has no answers.
     number = 0 if annotations else args.transfer_sentences - len(unlabeled or ())
     augmented = _augment(args, train, held_out, number, seed)
+    if not len(train) and unlabeled is None:
+        raise UserError(f"{source}: there is nothing to learn from: all texts are devel or test data.")
     tags = make_tags(types, args.tag_scheme)
     return Corpora(train, splits["eval"], tags, splits.get("test"), unlabeled, augmented, annotations, rule, found)
 
 
-def _answered_text(annotations: Dataset, others: Sequence[Dataset]) -> Dataset:
-    """The distinct sentences of annotations that are in none of the other corpora, without tags."""
+def _answered_text(annotations: Dataset, others: Sequence[Dataset]) -> Dataset | None:
+    """The distinct sentences of annotations that are in none of the other corpora, without tags; None if all are."""
     known = set(np.concatenate([sentence_keys(each) for each in others]).tolist())
     rows = {key: row for row, key in reversed(list(enumerate(sentence_keys(annotations).tolist()))) if key not in known}
     words = annotations.select(sorted(rows.values())).select_columns(["tokens"])
+    if not len(words):
+        return None
     return words.map(lambda row: {"tags": None}, features=SENTENCES)
 
 

@@ -117,6 +117,9 @@ def _ask(args: AnnotateArguments, labeller: Labeller, partial: Path, done: int, 
                 file.write(f"{to_json(kept | {'text': text} | _fields(answer) | {'source': args.labeller})}\n")
                 file.flush()
                 progress.update()
+        except KeyboardInterrupt:
+            print(f"Stopped. What is answered is in {partial}: the same command goes on from there.", flush=True)
+            os._exit(130)  # threads would first wait for the answers to what they have asked
         except UserError as error:
             raise UserError(
                 f"{error} {int(progress.n):,} of {total:,} text(s) are answered, in {partial}: the same command goes "

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from ..data.statistics import known_types, sentence_keys
 from ..data.tag_format import differing_in_case
-from ..runtime.tags import OUTSIDE, UserError, entity_types
+from ..runtime.tags import OUTSIDE, UserError, entity_types, spans
 from .labels import LEAST
 
 logger = logging.get_logger(__name__)
@@ -105,6 +105,8 @@ def stored_answers(
         UserError: the answers lack an entity type of the student, but have others.
     """
     _check_types(annotations, tags)
+    if confidence is None:
+        _warn_of_low_scores(annotations)
     labellers = []
     names = annotations["source"][:]
     for name in dict.fromkeys(names):
@@ -143,6 +145,17 @@ def _check_types(annotations: Dataset, tags: Sequence[str]) -> None:
     if others:
         logger.warning(
             f"--path_to_annotations: mentions of {', '.join(others)}, which the student's labels lack, count as O."
+        )
+
+
+def _warn_of_low_scores(annotations: Dataset) -> None:
+    """Warn of mentions that are improbable by their own scores."""
+    first = [row["scores"][word] for row in annotations for _, word, _ in spans(row["tags"])]
+    low = sum(score < 0.5 for score in first)
+    if low:
+        logger.warning(
+            f"--path_to_annotations: {low:,} of {len(first):,} mentions have a score below 0.5, so that they are "
+            "rather none: the student learns not to find them. (--annotation_confidence takes all mentions as found.)"
         )
 
 

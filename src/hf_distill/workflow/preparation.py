@@ -28,7 +28,7 @@ def prepare_arguments(arguments: RunArguments) -> RunArguments:
         UserError: arguments contradict each other, or something that they need is not installed.
     """
     model, data, args, _ = arguments
-    args = args.with_student_defaults(model.model_name)
+    args = args.with_student_defaults(model.model_name, not data.path_to_annotations)
     if not args.output_dir:
         name = "-".join(filter(None, [model.model_name, args.comment]))
         args = dataclasses.replace(args, output_dir=str(Path("outputs") / name))

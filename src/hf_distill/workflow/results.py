@@ -52,6 +52,7 @@ def evaluate_teachers(
         UserError: the F1 on the development data is below `args.min_teacher_f1`.
     """
     evaluations: dict[str, Evaluation] = {}
+    f1 = None
     for name, corpus in corpora.evaluated().items():
         logits, whole = read_signals(stores[name]), len(corpus)
         answered = [row for row, scores in enumerate(logits) if not np.isnan(scores).any()]
@@ -59,15 +60,22 @@ def evaluate_teachers(
         if not known_types(corpus):
             continue
         counts = count([logits[row] for row in answered], corpus["tags"], corpora.tags, word_pieces(corpus, pieces_of))
+        scores = counts.scores()
+        f1 = scores["f1"] if name == "eval" else f1
         if len(corpus) < whole:
-            print_main(
-                f"answers cover {len(corpus):,} of the {whole:,} {name} sentences, with F1 {counts.scores()['f1']:.4f}"
-            )
+            print_main(f"answers cover {len(corpus):,} of the {whole:,} {name} sentences, with F1 {scores['f1']:.4f}")
             continue
         calibration = evaluations["eval"].calibration if "eval" in evaluations else None
-        evaluations[name] = make_evaluation(counts.scores(), counts, corpus["tags"], calibration)
-    f1 = evaluations["eval"].scores["f1"] if "eval" in evaluations else 1.0
-    if f1 < args.min_teacher_f1:
+        evaluations[name] = make_evaluation(scores, counts, corpus["tags"], calibration)
+    if f1 is None:
+        print_main("no answer is about a mention of the development data: how good the answers are is not known")
+    elif f1 < args.min_teacher_f1 and not any(isinstance(store.teacher, Teacher) for store in stores["eval"]):
+        raise UserError(
+            f"The F1 of the answers on the development data is {f1:.3f}, below --min_teacher_f1 {args.min_teacher_f1}. "
+            "Likely causes: other mentions than those of the corpora are meant, or scores are no probabilities "
+            "(--annotation_confidence)."
+        )
+    elif f1 < args.min_teacher_f1:
         raise UserError(
             f"The teacher's F1 on the development data is {f1:.3f}, below --min_teacher_f1 {args.min_teacher_f1}. "
             "Likely causes: its labels are in another order (--teacher_labels), its weights are not those of a "

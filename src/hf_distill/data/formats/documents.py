@@ -148,8 +148,8 @@ class Alignment:
         rule: how text is split into words, one of `words.RULES`; None: at blanks.
         misaligned: what becomes of a mention that begins or ends inside a word, one of `MISALIGNED`; None: a fault.
         nested: which of several mentions that overlap stays, one of `NESTED`; None: a fault.
-        known: words of texts that are split already, by their characters without blanks (`squeeze`). They are not cut:
-            a mention that begins or ends inside one is widened where others are split.
+        known: words of sentences that are split already, by their characters without blanks (`squeeze`). They are not
+            cut: a mention that begins or ends inside one is widened where others are split.
         cut: the mentions that begin or end inside a word, with their texts.
         overlapping: the mentions that overlap one before them, with their texts.
     """
@@ -167,7 +167,8 @@ class Alignment:
         Mentions that fit to no words are left out, where the arguments do not say otherwise: see `check`.
         """
         for document in documents:
-            words, spans = self._align(document)
+            known = self.known.get(squeeze(document.text))
+            words, spans = self._align(document, known)
             starts = [start for start, _ in words]
             tags = [OUTSIDE] * len(words)
             scores: list[float | None] = [None] * len(words)
@@ -175,8 +176,8 @@ class Alignment:
                 first, last = bisect_left(starts, span.start), bisect_left(starts, span.end)
                 tags[first:last] = mention_tags(span.entity, last - first)
                 scores[first:last] = [span.score] * (last - first)
-            texts = [document.text[start:end] for start, end in words]
-            for first, last in self._bounds(document, words, spans):
+            texts = list(known) if known else [document.text[start:end] for start, end in words]
+            for first, last in [(0, len(words))] if known else self._bounds(document, words, spans):
                 if last > first:
                     places = [document.place] * (last - first)
                     yield Sentence(texts[first:last], tags[first:last], places, scores[first:last], document.source)
@@ -208,14 +209,16 @@ class Alignment:
             f"mentions that overlap another one ({self.nested})": self.overlapping,
         }
 
-    def _align(self, document: Document) -> tuple[list[tuple[int, int]], list[Span]]:
-        """The words of a document, and the mentions that consist of whole ones, sorted, without overlaps."""
-        known = self.known.get(squeeze(document.text))
+    def _align(self, document: Document, known: Sequence[str] | None) -> tuple[list[tuple[int, int]], list[Span]]:
+        """The words of a document (`known`, if they are), and the mentions that consist of whole ones, sorted, without
+        overlaps.
+        """
         misaligned = "widen" if known and self.misaligned == "split" else self.misaligned
         words = _places(known, document.text) if known else split(document.text, self.rule)
         starts, ends = [start for start, _ in words], [end for _, end in words]
         kept = []
-        for span in {(each.entity, each.start, each.end): each for each in document.spans}.values():  # each once
+        by_score = sorted(document.spans, key=lambda span: span.score or 0.0)
+        for span in {(each.entity, each.start, each.end): each for each in by_score}.values():  # each once
             # Blanks at the ends of a mention are no words.
             first, last = bisect_right(ends, span.start), bisect_left(starts, span.end)
             if first >= last:  # of characters that are no words
@@ -231,7 +234,8 @@ class Alignment:
             kept.append(whole)
 
         def rank(span: Span) -> tuple:
-            return span.start - span.end if self.nested == "longest" else 0, span.start, -span.end, span.entity
+            longest = span.start - span.end if self.nested == "longest" else 0
+            return longest, span.start, -span.end, -(span.score or 0.0), span.entity
 
         chosen: list[Span] = []  # sorted
         for span in sorted(kept, key=rank):

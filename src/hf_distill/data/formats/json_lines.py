@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
-from math import isfinite
 from typing import Any
 
 from ...files import numbered_lines
@@ -107,7 +106,7 @@ def parse_item(
 def _source(item: Mapping) -> str:
     """Whose annotation it is, as `annotate` says it."""
     source = item.get("source")
-    return source if isinstance(source, str) else ""
+    return "" if source is None else str(source)
 
 
 def _name(item: Mapping) -> str:
@@ -163,7 +162,7 @@ def _spans(item: Any, place: str) -> list[Span]:
         or not all(isinstance(label, str) for label in labels)
     ):
         raise UserError(f"{place}: no mention with start, end and label: {item!r:.80}.")
-    if score is not None and (not isinstance(score, int | float) or isinstance(score, bool) or not isfinite(score)):
+    if score is not None and (not isinstance(score, int | float) or isinstance(score, bool) or not abs(score) < 1e9):
         raise UserError(f"{place}: the score of a mention is a number, not {score!r:.40}.")
     return [Span(label, start, end, place, score) for label in labels]
 

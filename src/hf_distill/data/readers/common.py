@@ -202,11 +202,9 @@ def answer(sentence: Sentence) -> dict[str, Any]:
     """
     scores = [math.nan if score is None else score for score in sentence.scores or [None] * len(sentence.words)]
     for score, place in zip(scores, sentence.places, strict=True):
-        if not (math.isnan(score) or 0 <= score <= 1):
-            raise UserError(
-                f"{place}: the score of a mention is {score:g}, but a probability is from 0 to 1. Scale it."
-            )
-    return {"scores": scores, "source": sentence.source}
+        if not (math.isnan(score) or 0 <= score <= 1 + 1e-6):  # a sum of probabilities may be a little above
+            raise UserError(f"{place}: the score of a mention is {score}; a probability is from 0 to 1. Scale it.")
+    return {"scores": [min(score, 1.0) for score in scores], "source": sentence.source}
 
 
 def say_what_is_left_out(name: str, others: Mapping[str, int]) -> None:
