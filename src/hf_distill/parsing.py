@@ -142,11 +142,7 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
     usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
-    parser = _Parser(PredictionArguments, prog=f"{PROGRAM} predict", usage=usage)
-    arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments[0] = f"--model={arguments[0]}"
-    return PredictionArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+    return PredictionArguments(**_parse_command("predict", PredictionArguments, usage, "model", argv))
 
 
 def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
@@ -156,11 +152,16 @@ def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
     usage = "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]"
-    parser = _Parser(AnnotateArguments, prog=f"{PROGRAM} annotate", usage=usage)
+    return AnnotateArguments(**_parse_command("annotate", AnnotateArguments, usage, "labeller", argv))
+
+
+def _parse_command(command: str, group: type, usage: str, first: str, argv: Sequence[str]) -> dict[str, Any]:
+    """Parse the arguments after a command, the first of which is the value of the flag `first`."""
+    parser = _Parser(group, prog=f"{PROGRAM} {command}", usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
-        arguments[0] = f"--labeller={arguments[0]}"
-    return AnnotateArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+        arguments[0] = f"--{first}={arguments[0]}"
+    return vars(parser.parse_args(_translate_flags(arguments, _option_names(parser))))
 
 
 def parse_convert(argv: Sequence[str]) -> ConvertArguments:
