@@ -34,7 +34,7 @@ ALONE = {"distillation": 0, "transfer_sentences": 0}
 # Flags of each row; FILES stand for the files of `prepare`.
 ROWS: dict[str, dict] = {
     "labels alone": {"path_to_train": "train", "num_train_epochs": 9} | ALONE,
-    "the teacher's distributions": {"path_to_train": "train", "teacher": True},
+    "distributions of the teacher": {"path_to_train": "train", "teacher": True},
     "mentions with scores": {"path_to_train": "train", "path_to_annotations": "scored"},
     "mentions as labels": {"path_to_train": "train", "path_to_annotations": "plain", "annotation_confidence": 1},
     "mentions, one confidence": {"path_to_train": "train", "path_to_annotations": "plain"},
