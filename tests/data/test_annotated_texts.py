@@ -79,6 +79,11 @@ def test_words_of_the_corpora_count_in_every_format(load):
         load({"text": "the ZFP", "mentions": [mention(4, 7)]}, train=False)
 
 
+def test_a_corpus_with_words_of_blanks(load):
+    Path("val.tsv").write_text("the\tO\nZFP\tS-GENE\n\xa0\tO\n\n", encoding="utf-8")
+    assert load({"text": "the ZFP \xa0", "mentions": []}).annotations[0]["tokens"][:2] == ["the", "ZFP"]
+
+
 def test_a_tagged_mention_inside_a_word_of_the_corpora(load):
     tagged = {"tokens": ["the", "Z", "FP"], "ner_tags": ["O", "O", "B-GENE"]}
     with pytest.raises(UserError, match=r"1 mention\(s\) begin or end inside a word"):

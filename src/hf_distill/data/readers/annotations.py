@@ -46,7 +46,8 @@ def load_annotations(
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it; or there are more than LABELLERS sources.
     """
-    known = {squeeze(" ".join(words)): list(words) for words in sentences}
+    # A word of nothing but unusual blanks has no place in a text.
+    known = {squeeze(" ".join(words)): list(words) for words in sentences if all(map(squeeze, words))}
     args, tag_format = replace(args, input_format=None), replace(tag_format, scheme=None)
     parts = []
     for path in args.path_to_annotations:
