@@ -28,7 +28,7 @@ from ..files import TEMPORARY, file_digest
 from ..runtime.tags import UserError
 from .annotations import certain
 from .compression import ALL, LARGEST, Signals, compress, restore
-from .teacher import Labeller
+from .teacher import WordTeacher
 
 logger = logging.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class SignalStore:
         True
     """
 
-    def __init__(self, teacher: Labeller, dataset: Dataset, folder: str | Path, bf16: bool = False):
+    def __init__(self, teacher: WordTeacher, dataset: Dataset, folder: str | Path, bf16: bool = False):
         """Prepare a store without computing anything.
 
         Args:

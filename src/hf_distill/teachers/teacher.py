@@ -32,7 +32,7 @@ from .parts import head_name
 logger = logging.get_logger(__name__)
 
 
-class Labeller(Protocol):
+class WordTeacher(Protocol):
     """What teaches by the logits that it gives the words of a sentence."""
 
     @property
@@ -211,7 +211,7 @@ def find_prefix_space(teacher: Teacher, dataset: Dataset, trust_remote_code: boo
     return without if right[1] > right[0] else teacher
 
 
-def estimate_seconds(teacher: Labeller, dataset: Dataset, bf16: bool) -> float:
+def estimate_seconds(teacher: WordTeacher, dataset: Dataset, bf16: bool) -> float:
     """Estimate the seconds that labelling a dataset takes, from a timed sample of 64 sentences."""
     sample = dataset.shuffle(seed=0).select(range(min(64, len(dataset))))["tokens"]
     teacher.predict(sample[:8], bf16)  # warm-up

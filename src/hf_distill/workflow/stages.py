@@ -48,7 +48,7 @@ from ..teachers.loading import (
     same_tokenizer,
 )
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
-from ..teachers.teacher import Labeller, Teacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
+from ..teachers.teacher import Teacher, WordTeacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
 from .preparation import print_main
@@ -318,7 +318,7 @@ def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
 
 
 def make_stores(
-    teachers: Sequence[Labeller], corpora: Corpora, args: DistillationArguments
+    teachers: Sequence[WordTeacher], corpora: Corpora, args: DistillationArguments
 ) -> dict[str, list[SignalStore]]:
     """For each corpus that the teachers label a store of signals for each teacher: `eval`, maybe `test`, and `train`
     (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
