@@ -13,23 +13,13 @@ import random
 from pathlib import Path
 
 import yaml
-from common import ROOT, TAGS, load, markdown, predicted, run_resumable
+from common import LAST_CHECKPOINT, ROOT, TAGS, compare, load, run_resumable, split_corpus
 
-from hf_distill import SignalStore, load_teacher, load_unlabeled
-from hf_distill.evaluation.metrics import f1_difference
+from hf_distill import SignalStore, load_teacher, load_tsv, load_unlabeled
 from hf_distill.files import write_columns
 from hf_distill.runtime.mentions import find_mentions
 from hf_distill.teachers.signals import read_signals
 
-TEXTS = 24_000
-COMMON = {
-    "export": "none",
-    "bf16": 0,
-    "load_best_model_at_end": 0,
-    "eval_strategy": "no",
-    "save_strategy": "no",
-    "transfer_sentences": TEXTS,
-}
 ALONE = {"distillation": 0, "transfer_sentences": 0}
 # Flags of each row; FILES stand for the files of `prepare`.
 ROWS: dict[str, dict] = {
@@ -46,29 +36,17 @@ ROWS: dict[str, dict] = {
 
 def prepare(args: argparse.Namespace) -> dict[str, Path]:
     """Write the splits, the text and the answers, unless they are there; return their files."""
-    files = {name: args.output / f"{name}.tsv" for name in ("train", "val", "thousand")}
-    files |= {"text": args.output / "text.txt"} | {name: args.output / f"{name}.jsonl" for name in ("scored", "plain")}
+    files = split_corpus(args.data, args.output) | {"thousand": args.output / "thousand.tsv"}
+    files |= {name: args.output / f"{name}.jsonl" for name in ("scored", "plain")}
     if all(path.exists() for path in files.values()):
         return files
-    args.output.mkdir(parents=True, exist_ok=True)
-    train, devel, chance = load(args.data, "train"), load(args.data, "devel"), random.Random(0)
-    order = chance.sample(range(len(train)), len(train))
-    tenth = len(train) // 10
-    rows = {"val": sorted(order[:tenth]), "train": sorted(order[tenth:])}
-    rows["thousand"] = sorted(chance.sample(rows["train"], 1000))
-    for name, chosen in rows.items():
-        part = train.select(chosen)
-        write_columns(files[name], part["tokens"], part["tags"])
-    text = load_unlabeled([str(args.data / "biomedical_unlabeled.txt")])
-    known = {tuple(words) for words in devel["tokens"]}
-    text = text.select([row for row, words in enumerate(text["tokens"]) if tuple(words) not in known])
-    text = text.select(sorted(chance.sample(range(len(text)), TEXTS)))
-    lines = "".join(" ".join(words) + "\n" for words in text["tokens"])
-    files["text"].write_text(lines, encoding="utf-8")
+    train = load_tsv(str(files["train"]), "IOBES")
+    thousand = train.select(sorted(random.Random(0).sample(range(len(train)), 1000)))
+    write_columns(files["thousand"], thousand["tokens"], thousand["tags"])
 
     teacher = load_teacher(args.teacher, TAGS)
     scored, plain = [], []
-    for corpus in (text, devel):
+    for corpus in (load_unlabeled([str(files["text"])]), load(args.data, "devel")):
         words = [{"text": " ".join(own), "words": own, "rule": None} for own in corpus["tokens"]]
         signals = read_signals([SignalStore(teacher, corpus, args.output / "signals")])
         for located, _, mentions in find_mentions(words, signals, TAGS):
@@ -82,12 +60,12 @@ def prepare(args: argparse.Namespace) -> dict[str, Path]:
 def run_row(name: str, seed: int, files: dict[str, Path], args: argparse.Namespace) -> Path:
     """Run or resume a row; return its folder."""
     folder = args.output / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-    flags = yaml.safe_load((ROOT / "configs" / "recipe_small.yaml").read_text()) | COMMON | ROWS[name]
+    flags = yaml.safe_load((ROOT / "configs" / "recipe_small.yaml").read_text()) | LAST_CHECKPOINT | ROWS[name]
     if flags.pop("teacher", False):
         flags |= {"teacher_model_name_or_path": args.teacher, "path_to_unlabeled": "text"}
     else:
         flags |= {"embeddings_from": args.encoder}
-    flags |= {"path_to_val": "val", "path_to_test": args.data / "bc2gm" / "devel.tsv", "seed": seed}
+    flags |= {"path_to_val": "val", "path_to_test": "test", "seed": seed}
     flags |= {"output_dir": folder, "signals_dir": args.output / "signals"}
     run_resumable([f"--{key}={files.get(value, value)}" for key, value in flags.items()], folder, "all_results.json")
     return folder
@@ -102,22 +80,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default="outputs/annotations")
     args = parser.parse_args()
     files, gold = prepare(args), load(args.data, "devel")["tags"][:]
-    tags: dict[str, list[list[list[str]]]] = {}
-    lines = []
+    rows: dict[str, dict[int, Path]] = {}
     for name in ROWS:
-        folders = [run_row(name, seed, files, args) for seed in args.seeds]
-        tags[name] = [predicted(folder / "predictions_test.tsv") for folder in folders]
-        scores = [json.loads((folder / "all_results.json").read_text())["test_f1"] for folder in folders]
-        line = [name, ", ".join(f"{score:.4f}" for score in scores), f"{sum(scores) / len(scores):.4f}"]
-        if len(tags) > 1:
-            first = next(iter(tags))
-            gain = f1_difference(sum(tags[name], []), sum(tags[first], []), gold * len(folders))
-            line.append(f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})")
-        else:
-            line.append("")
-        lines.append(line)
-        table = markdown(["what teaches", "F1 by seed", "mean", "to labels alone (95 %)"], lines)
+        rows[name] = {seed: run_row(name, seed, files, args) for seed in args.seeds}
+        table, runs = compare(rows, gold)
         (args.output / "annotations.md").write_text(table)
+        (args.output / "annotations.json").write_text(json.dumps(runs, indent=1))
     print(table)
 
 

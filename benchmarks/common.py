@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -21,14 +22,30 @@ from transformers import (
     TrainerCallback,
 )
 
-from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv
+from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv, load_unlabeled
+from hf_distill.evaluation.metrics import f1_difference
+from hf_distill.files import write_columns
 from hf_distill.runtime.tags import make_tags
 from hf_distill.students.build import label_config
 
 ROOT = Path(__file__).parents[1]
 TAGS = make_tags(["GENE"], "IOBES")
 VOCABULARY = 28_996  # BERT's, cased
+# What is kept of a run's results.
+FIGURES = (
+    "test_f1 test_f1_low test_f1_high test_precision test_recall test_f1_argmax eval_f1 teacher_test_f1 train_runtime"
+).split()
 WARM_UP = 3  # training steps before the measured ones
+TEXTS = 24_000  # unlabelled sentences of a comparison of small students
+# Flags of such a comparison: nothing is chosen on any data, and the last checkpoint counts.
+LAST_CHECKPOINT = {
+    "export": "none",
+    "bf16": 0,
+    "load_best_model_at_end": 0,
+    "eval_strategy": "no",
+    "save_strategy": "no",
+    "transfer_sentences": TEXTS,
+}
 TINYBERT = {"hidden_size": 312, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1200}
 
 
@@ -44,6 +61,29 @@ class Clock(TrainerCallback):
 def load(data: Path, split: str) -> Dataset:
     """A split of BC2GM."""
     return load_tsv(str(data / "bc2gm" / f"{split}.tsv"), "IOBES")
+
+
+def split_corpus(data: Path, output: Path) -> dict[str, Path]:
+    """Write nine tenths of BC2GM train, the other tenth and the unlabelled text of a comparison, unless they are there.
+
+    Returns:
+        The files "train", "val", "text", and "test", which is BC2GM devel: no student may be chosen on it.
+    """
+    files = {"train": output / "train.tsv", "val": output / "val.tsv", "text": output / "text.txt"}
+    if not all(path.exists() for path in files.values()):
+        output.mkdir(parents=True, exist_ok=True)
+        train, chance = load(data, "train"), random.Random(0)
+        order = list(range(len(train)))
+        chance.shuffle(order)
+        tenth = len(train) // 10
+        for name, rows in (("val", order[:tenth]), ("train", order[tenth:])):
+            part = train.select(sorted(rows))
+            write_columns(files[name], part["tokens"], part["tags"])
+        known = {" ".join(words) for words in load(data, "devel")["tokens"]}
+        text = load_unlabeled([str(data / "biomedical_unlabeled.txt")])["tokens"]
+        lines = [line for line in dict.fromkeys(map(" ".join, text)) if line not in known]
+        files["text"].write_text("\n".join(chance.sample(lines, TEXTS)) + "\n", encoding="utf-8")
+    return files | {"test": data / "bc2gm" / "devel.tsv"}
 
 
 def train_tokenizer(corpus: Dataset) -> PreTrainedTokenizerFast:
@@ -138,6 +178,38 @@ def predicted(path: Path) -> list[list[str]]:
     """The student's tags in a run's `predictions_eval.tsv`, the last column but one."""
     blocks = path.read_text(encoding="utf-8").strip("\n").split("\n\n")
     return [[line.split("\t")[-2] for line in block.split("\n")] for block in blocks]
+
+
+def compare(rows: Mapping[str, Mapping[int, Path]], gold: Sequence[Sequence[str]]) -> tuple[str, list[dict]]:
+    """Compare finished runs on their test data.
+
+    Args:
+        rows: the folders of each row by seed, without those that are not finished; the first row is the yardstick.
+        gold: the tags of the test data.
+
+    Returns:
+        A table of F1 by seed, its mean, and the difference to the first row by a paired bootstrap over the sentences of
+        all seeds that both have; and the figures of each run.
+    """
+    lines, runs = [], []
+    first: dict[int, list[list[str]]] = {}
+    for name, folders in rows.items():
+        tags = {seed: predicted(folder / "predictions_test.tsv") for seed, folder in folders.items()}
+        results = {seed: json.loads((folder / "all_results.json").read_text()) for seed, folder in folders.items()}
+        runs += [
+            {"row": name, "seed": seed} | {key: each[key] for key in FIGURES if key in each}
+            for seed, each in results.items()
+        ]
+        scores = [each["test_f1"] for each in results.values()]
+        line = [name, ", ".join(f"{score:.4f}" for score in scores), f"{sum(scores) / len(scores):.4f}", ""]
+        shared = [seed for seed in tags if seed in first]
+        if shared:
+            own, other = (sum((each[seed] for seed in shared), []) for each in (tags, first))
+            gain = f1_difference(own, other, list(gold) * len(shared))
+            line[-1] = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+        first = first or tags
+        lines.append(line)
+    return markdown(["", "F1 by seed", "mean", "to the first row (95 %)"], lines), runs
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
