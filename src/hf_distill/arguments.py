@@ -445,6 +445,12 @@ class DistillationOptions:
         "PyTorch on the development data; none: do not, whatever a YAML file says.",
         choices=["onnx", "none"],
     )
+    int8: str = option(
+        "weights",
+        "--export onnx: weights: 8-bit weights and fp32 arithmetic, the same answers on any CPU and in any batch; "
+        "dynamic: 8-bit arithmetic, faster on CPUs with VNNI, where a score depends a little on the batch.",
+        choices=["weights", "dynamic"],
+    )
     comment: str = option("", "Appended to the default name of the output directory.")
 
 

@@ -75,12 +75,30 @@ def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kin
             expected = model(input_ids=ids, attention_mask=mask).logits
         found = torch.from_numpy(exported(ids.numpy(), mask.numpy()))
         np.testing.assert_allclose(found[mask.bool()], expected[mask.bool()], atol=1e-4)
+    if kind != "xlnet":  # whose padding is not neutral
+        in_int8 = OnnxModel(tmp_path / "onnx" / "model_quantized.onnx", model.config, threads=1)
+        together = in_int8(ids.numpy(), mask.numpy())
+        for row, length in enumerate(lengths):
+            alone = in_int8(ids[row : row + 1, :length].numpy(), mask[row : row + 1, :length].numpy())
+            np.testing.assert_allclose(together[row, :length], alone[0], atol=1e-5)
+
+
+def test_int8_weights_have_a_scale_for_each_unit(tmp_path):
+    model = student("bilstm").eval()
+    with torch.no_grad():
+        model.classifier.weight[1].mul_(100)
+        model.get_input_embeddings().weight[4].mul_(1000)  # [MASK], which no text has
+    [whole, quantized] = write_onnx(model, tmp_path)
+    ids = np.arange(5, 45)[None]
+    answers = [OnnxModel(path, model.config)(ids, np.ones_like(ids)) for path in (whole, quantized)]
+    largest = np.abs(answers[0]).max((0, 1))
+    assert (np.abs(answers[0] - answers[1]).max((0, 1)) < 0.02 * largest).all()
 
 
 @pytest.mark.parametrize("kind", ["bilstm", "tinybert"])
 def test_int8_sums_overflow_on_no_cpu(tmp_path, kind):
     """Some CPUs add two products of a weight and an activation (0 to 255) in 16 bits: 2 * 255 * 64 = 32640 fits."""
-    [_, quantized] = write_onnx(student(kind).eval(), tmp_path)
+    [_, quantized] = write_onnx(student(kind).eval(), tmp_path, "dynamic")
     graph = onnx.load(quantized).graph
     weights = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
     inputs = {"MatMulInteger": [1], "DynamicQuantizeLSTM": [1, 2]}
@@ -92,8 +110,9 @@ def test_int8_sums_overflow_on_no_cpu(tmp_path, kind):
 def test_an_export_that_int8_spoils_is_refused_and_leaves_nothing(tmp_path):
     model = student("bilstm").eval()
     with torch.no_grad():
-        # One huge number (of [MASK], which no sentence has) takes all of int8: the other embeddings become zero.
-        model.get_input_embeddings().weight[4, 0] = 1e6
+        # One huge number in each row takes all of int8: the others become zero.
+        model.get_input_embeddings().weight[:, 0] = 1e6
+        model.lstm.weight_ih_l0[:, 0] = model.lstm.weight_ih_l0_reverse[:, 0] = 0
         model.classifier.weight.mul_(100)
     own = count(predict_words(model, TOKENIZER, TEXT["tokens"], 64), TEXT["tags"], tiny.TAGS).predictions
     with pytest.raises(UserError, match="in int8 .on a CPU with .*the student's F1 is 0.*in PyTorch 1.0000"):

@@ -31,7 +31,7 @@ MAY_CHANGE_ON_RESUME = frozenset(
     dataloader_multiprocessing_context dataloader_in_order use_cpu local_rank per_device_eval_batch_size
     push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision ddp_backend
     ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers min_teacher_f1 trust_remote_code do_train_baseline
-    measure_time export target_precision accelerator_config debug skip_memory_metrics
+    measure_time export int8 target_precision accelerator_config debug skip_memory_metrics
     """.split()
 )
 

@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,6 +20,9 @@ from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
 from ..students.student import Student
 from ..training_arguments import cpu_capabilities
+
+if TYPE_CHECKING:
+    import onnx
 
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
 # Types of models that pad or pool by the length of their input: a traced graph holds for the traced length only.
@@ -51,14 +56,16 @@ def export_onnx(
     folder: str | Path,
     sentences: Sequence[Sequence[str]],
     references: Sequence[Sequence[str]],
+    int8: str = "weights",
 ) -> dict[str, float]:
-    """Write `folder`/onnx/model.onnx and model_quantized.onnx (dynamic int8), for any batch size and length.
+    """Write `folder`/onnx/model.onnx and model_quantized.onnx (int8), for any batch size and length.
 
     Args:
         student: its model has the inputs `input_ids` and `attention_mask`.
         folder: the model's folder.
         sentences: lists of words, to compare ONNX Runtime with PyTorch.
         references: their gold tags.
+        int8: as in `write_onnx`.
 
     Returns:
         Entity-level F1 on the sentences (`pytorch_f1`, `onnx_f1`, `int8_f1`), and the sizes of the files
@@ -71,7 +78,7 @@ def export_onnx(
     """
     model = copy.deepcopy(student.model).cpu().float().eval()
     with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
-        paths = write_onnx(model, temporary)
+        paths = write_onnx(model, temporary, int8)
         models = {
             "pytorch": model,
             "onnx": OnnxModel(paths[0], model.config),
@@ -112,8 +119,15 @@ def instruction_set() -> str:
     return torch.backends.cpu.get_cpu_capability()
 
 
-def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
-    """Export a model (on the CPU, in evaluation mode) to fp32 and int8 without checks; returns the two files."""
+def write_onnx(model: PreTrainedModel, folder: str | Path, int8: str = "weights") -> list[Path]:
+    """Export a model to fp32 and int8 without checks; returns the two files.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        folder: where to write them.
+        int8: "weights": sums are in fp32, so that an answer depends neither on the CPU nor on the sentences that share
+            its batch; "dynamic": sums are in int8, and the scale of activations is that of the whole batch.
+    """
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -123,10 +137,82 @@ def write_onnx(model: PreTrainedModel, folder: str | Path) -> list[Path]:
     with TemporaryDirectory() as temporary:
         prepared = Path(temporary) / MODEL_NAME
         quant_pre_process(paths[0], prepared, skip_symbolic_shape=True)
-        # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
-        # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
-        quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
+        if int8 == "weights":
+            _quantize_weights(prepared, paths[1])
+        else:
+            # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
+            # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
+            quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
     return paths
+
+
+def _quantize_weights(source: Path, target: Path) -> None:
+    """Write an ONNX model with its matrices in 8 bits, with a scale for each row of an embedding table and for each
+    unit's weights of a layer.
+
+    ONNX Runtime restores the matrices of layers to fp32 when it loads the file, and rows of tables as they are looked
+    up. (Cast and Mul, because it would keep DequantizeLinear for each call.)
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(source)
+    graph = model.graph
+    matrices = {each.name: each for each in graph.initializer if each.data_type == onnx.TensorProto.FLOAT}
+    users: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in matrices:
+                users.setdefault(name, []).append((node, place))
+    nodes: list[onnx.NodeProto] = []  # in place of the graph's
+    after: dict[str, list[onnx.NodeProto]] = {}  # what follows a lookup, by its output
+    for name, uses in users.items():
+        axes = {_axis_of_units(node, place) for node, place in uses}
+        if len(axes) != 1 or (axis := axes.pop()) is None:
+            continue
+        weights = numpy_helper.to_array(matrices[name])
+        scale = np.abs(weights).max(axis=axis, keepdims=True) / 127
+        scale[scale == 0] = 1.0
+        graph.initializer.remove(matrices[name])
+        rounded = np.round(weights / scale).astype(np.int8)
+        graph.initializer.extend(
+            [numpy_helper.from_array(rounded, f"{name}_int8"), numpy_helper.from_array(scale, f"{name}_scale")]
+        )
+        if uses[0][0].op_type != "Gather":
+            nodes += _restored(f"{name}_int8", f"{name}_scale", name)
+            continue
+        for lookup, _ in uses:
+            [output] = lookup.output
+            lookup.input[0], lookup.output[0] = f"{name}_int8", f"{output}_int8"
+            scales = helper.make_node("Gather", [f"{name}_scale", lookup.input[1]], [f"{output}_scale"])
+            after[lookup.output[0]] = [scales, *_restored(f"{output}_int8", f"{output}_scale", output)]
+    for node in graph.node:
+        nodes += [node, *after.get(node.output[0], [])]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, target)
+
+
+def _axis_of_units(node: "onnx.NodeProto", place: int) -> int | None:
+    """The axis of an input of a node over which one unit's sum runs (of a table: one row); None: it is no matrix."""
+    attributes = {each.name: each.i for each in node.attribute}
+    if node.op_type in ("LSTM", "GRU", "RNN") and place in (1, 2):  # [directions, units, inputs]
+        return -1
+    if node.op_type == "MatMul" and place == 1:
+        return -2
+    if node.op_type == "Gemm" and place == 1:
+        return -1 if attributes.get("transB") else -2
+    if node.op_type == "Gather" and place == 0 and not attributes.get("axis"):
+        return -1
+    return None
+
+
+def _restored(integers: str, scale: str, output: str) -> list["onnx.NodeProto"]:
+    """Nodes that multiply integers by their scale."""
+    from onnx import TensorProto, helper
+
+    cast = helper.make_node("Cast", [integers], [f"{output}_cast"], to=TensorProto.FLOAT)
+    return [cast, helper.make_node("Mul", [f"{output}_cast", scale], [output])]
 
 
 def _trace(model: PreTrainedModel, path: str) -> None:

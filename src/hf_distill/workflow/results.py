@@ -217,7 +217,7 @@ def finish(
             report = measure(models | {"student": [student]}, corpora.eval["tokens"], args.device, trust_remote_code)
             print_main(benchmark_table(report) + "\n")
         if args.export:
-            results.figures |= _export(student, folder, corpora, trust_remote_code)
+            results.figures |= _export(student, args, corpora, trust_remote_code)
             write_json(folder / RESULTS_NAME, results.to_dict())
             record(folder, [RESULTS_NAME, f"onnx/{MODEL_NAME}", f"onnx/{QUANTIZED_NAME}"])
         if args.measure_time:
@@ -238,11 +238,14 @@ def finish(
     trainer.accelerator.end_training()
 
 
-def _export(student: Student, folder: Path, corpora: Corpora, trust_remote_code: bool) -> dict[str, float]:
+def _export(
+    student: Student, args: DistillationArguments, corpora: Corpora, trust_remote_code: bool
+) -> dict[str, float]:
+    folder = Path(args.output_dir)
     # The saved model, because accelerate has put its autocast into the forward of the trained one.
     model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
     saved = Student(model, student.tokenizer, student.max_length, student.tags)
-    report = export_onnx(saved, folder, corpora.eval["tokens"], corpora.eval["tags"])
+    report = export_onnx(saved, folder, corpora.eval["tokens"], corpora.eval["tags"], args.int8)
     for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
         size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]
         print_main(
