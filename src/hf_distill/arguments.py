@@ -428,6 +428,11 @@ class DistillationOptions:
     )
     teacher_learning_rate: float = option(1e-4, "Initial learning rate of --do_train_teacher.")
     teacher_num_train_epochs: float = option(8.0, "Epochs of --do_train_teacher.")
+    companions: int = option(
+        0,
+        "Number of small students (recipe_small's) that first learn from the teachers, and then teach beside them: "
+        "their errors are other ones. Kept in the output directory, companion-1, ...",
+    )
     do_train_baseline: bool = option(
         False, "Also train the same student without the teacher's outputs and weights, for comparison."
     )

@@ -52,6 +52,7 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
             check(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}.")
         for name in ("learning_rate", "teacher_learning_rate", "num_train_epochs", "teacher_num_train_epochs"):
             check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+        check(self.companions >= 0, f"--companions must not be negative, got {self.companions}.")
         check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
         for precision in self.target_precision:
             check(0.0001 <= precision <= 0.9999, f"--target_precision is a share between 0 and 1, got {precision}.")

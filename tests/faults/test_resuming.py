@@ -129,7 +129,7 @@ def test_a_damaged_teacher_is_fine_tuned_anew(finished, tmp_path, monkeypatch, c
     weights.write_bytes(content[:-4] + b"\0\0\0\0")
     assert main([*tiny.DATA, *command.split()]) == 0
     assert weights.read_bytes() == content
-    assert "files are missing or changed: the teacher is fine-tuned anew" in caplog.text
+    assert "files are missing or changed: it is trained anew" in caplog.text
 
 
 def test_a_learnt_tokenizer_that_is_damaged_is_learnt_again(finished, tmp_path, monkeypatch):

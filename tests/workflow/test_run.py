@@ -351,6 +351,46 @@ def test_answers_teach_beside_a_teacher(here, capsys):
     assert results("alone")["teacher_eval_f1"] == alone, "the answers say nothing of the development data"
 
 
+def test_companions_teach_like_teachers_that_are_given(here, capsys):
+    teacher = "dmis-lab/biobert-base-cased-v1.1"
+    command = ["--path_to_train", "train_aug3.tsv", "--path_to_val", "val.tsv", "--path_to_unlabeled", "text.txt"]
+    command += ["--embedding_size", "8", "--hidden_size", "8", "--logit_loss", "ce", *QUICK]
+    first = [*command, "--companions", "2", "--teacher_model_name_or_path", teacher, "--output_dir", "out"]
+    assert main(first) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out
+    companions = ["out/companion-1", "out/companion-2"]
+    for number, folder in enumerate(companions, 1):
+        assert f"companion {number} of 2: F1 {results(folder)['eval_f1']:.4f}" in printed
+    assert (
+        Path(companions[0], "model.safetensors").read_bytes() != Path(companions[1], "model.safetensors").read_bytes()
+    )
+
+    given = [*command, "--teacher_model_name_or_path", teacher, *companions, "--output_dir", "given"]
+    assert main(given) == 0, capsys.readouterr().err
+    assert Path("given/model.safetensors").read_bytes() == Path("out/model.safetensors").read_bytes()
+    assert main([*command, "--teacher_model_name_or_path", teacher, "--output_dir", "alone"]) == 0
+    assert Path("alone/model.safetensors").read_bytes() != Path("out/model.safetensors").read_bytes()
+    # Scores are compared with those of the teacher that was given.
+    assert results("out")["teacher_eval_f1"] == results("alone")["teacher_eval_f1"]
+
+    Path("out/all_results.json").unlink()
+    damaged = Path(companions[1], "model.safetensors")
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-4] + b"\0\0\0\0")
+    capsys.readouterr()
+    assert main(first) == 0
+    assert damaged.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "flags", ["--distillation 0", "--do_train 0 --student_checkpoint s.pt", "--model_name tinybert"]
+)
+def test_companions_teach_by_stored_probabilities(here, capsys, flags):
+    command = "--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --path_to_train train_aug3.tsv"
+    assert main([*command.split(), "--path_to_val", "val.tsv", "--companions", "1", *flags.split(), *QUICK]) == 2
+    assert "--companions help to teach by stored probabilities" in capsys.readouterr().err
+
+
 def test_time_is_measured_side_by_side(here, capsys):
     command = [*BILSTM, *QUICK, "--embedding_size", "8", "--hidden_size", "8", "--output_dir", "out"]
     assert main([*command, "--measure_time", "1", "--export", "onnx"]) == 0

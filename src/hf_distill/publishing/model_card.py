@@ -20,7 +20,6 @@ from ..runtime.tags import UserError, entity_types
 from ..training_arguments import RunArguments
 from .plots import Point, f1_against_latency, training_curve
 from .tables import (
-    answers_used,
     corpora_table,
     cost_table,
     markdown_table,
@@ -29,6 +28,7 @@ from .tables import (
     score_tables,
     size_table,
     source,
+    taught_by,
     teachers_used,
     threshold_rows,
 )
@@ -89,7 +89,7 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
         "trained": args.do_train,
         "distilled": distilled,
-        "teachers": [*teachers.values(), *answers_used(data_args)],
+        "teachers": taught_by(arguments),
         "gold": bool(len(corpora.train)),
         "example": json.dumps(examples[0] if examples else "Your text.", ensure_ascii=False),
         "onnx": onnx,

@@ -63,9 +63,12 @@ def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> di
     return {name: f"`{shown(name)}`{note}" for name in model_args.teacher_model_name_or_path}
 
 
-def answers_used(data_args: DataArguments) -> list[str]:
-    """How the card shows the answers that the student learns from."""
-    return [f"the answers in `{Path(path).name}`" for path in data_args.path_to_annotations]
+def taught_by(arguments: RunArguments) -> list[str]:
+    """What a student learns from, as the card shows it: teachers, answers, companions."""
+    model, data, args, _ = arguments
+    answers = [f"the answers in `{Path(path).name}`" for path in data.path_to_annotations]
+    companions = [f"{args.companions} small student{'s' if args.companions > 1 else ''} taught before"]
+    return [*teachers_used(model, args).values(), *answers, *companions * bool(args.companions)]
 
 
 def source(data_args: DataArguments, corpus: str) -> str:
@@ -134,7 +137,7 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     rows = {
         "sizes": ", ".join(f"{title} {config[name]:,}" for name, title in sizes.items() if config.get(name)),
-        "teacher": ", ".join([*teachers_used(model_args, args).values(), *answers_used(arguments.data)]),
+        "teacher": ", ".join(taught_by(arguments)),
         "starts from": ", ".join(start),
         "loss": _loss(args),
         "length": length,

@@ -49,6 +49,11 @@ def _check(model: ModelArguments, data: DataArguments, args: DistillationArgumen
             "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight need one vocabulary for teacher "
             "and student: set them to 0, or leave out --prune_vocabulary."
         )
+    if args.companions and not (args.do_train and args.distillation and not args.intermediate_losses):
+        raise UserError(
+            "--companions help to teach by stored probabilities: it needs --do_train 1 and --distillation 1, with "
+            "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight 0."
+        )
     if args.do_train_baseline and not (args.do_train and args.distillation):
         raise UserError(
             "--do_train_baseline compares a distilled student with one that learns from the labels alone: it needs "
@@ -145,9 +150,9 @@ def lock_output(folder: str) -> Iterator[None]:
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise UserError(f"--output_dir {folder} is a file; give the name of a folder.")
-    links = [name for name in ("onnx", "teacher", "baseline", "tokenizer") if (path / name).is_symlink()]
-    if links:
-        raise UserError(f"{path / links[0]} is a link; this run would write behind it. Remove it.")
+    kept = [path / name for name in ("onnx", "teacher", "baseline", "tokenizer")] + sorted(path.glob("companion-*"))
+    if links := [each for each in kept if each.is_symlink()]:
+        raise UserError(f"{links[0]} is a link; this run would write behind it. Remove it.")
     new = [each for each in (path, *path.parents) if not each.exists()]
     path.mkdir(parents=True, exist_ok=True)
     with lock(path / ".lock"):

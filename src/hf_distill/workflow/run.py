@@ -22,6 +22,7 @@ from .results import (
     training_figures,
 )
 from .stages import (
+    add_teachers,
     build,
     load_answers,
     load_models,
@@ -30,8 +31,8 @@ from .stages import (
     reserve_with_tokenizer,
     signal_summary,
     train,
-    train_teacher,
 )
+from .trained_teachers import train_companions, train_teacher
 
 
 def run(arguments: RunArguments) -> None:
@@ -68,6 +69,9 @@ def _run(arguments: RunArguments) -> None:
         print_main(signal_summary(stores, args))
         pieces = teachers[0].tokenizer if teachers else tokenizer
         results.evaluations["teacher"] = evaluate_teachers(pieces, corpora, args, stores)
+    if args.companions:
+        companions = train_companions(arguments, corpora, teachers, answers, stores["train"])
+        add_teachers(companions, stores, corpora, args)
 
     if args.do_train_baseline:
         baseline_args = baseline_arguments(arguments)

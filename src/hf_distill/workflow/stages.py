@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import datasets
 import safetensors.torch
@@ -27,15 +26,13 @@ from ..data.encoding import encode_dataset
 from ..data.job import JOB_NAME, describe_job, read_job, reserve_output_dir
 from ..data.statistics import find_leaked
 from ..data.tag_format import corpus_format
-from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
-from ..files import changed_files, checkpoints, missing_from_checkpoint, read_manifest, record, write_json
+from ..files import changed_files, checkpoints, missing_from_checkpoint, read_manifest
 from ..publishing.hub import create_repository
 from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
 from ..students.build import build_student, check_parts, label_config
 from ..students.pruning import prune_vocabulary
-from ..students.save import save_model
 from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer, plain_tokenizer
 from ..teachers.annotations import StoredAnswers, stored_answers
@@ -133,7 +130,7 @@ def _load_teachers(arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
             trust_remote_code=model.trust_remote_code,
             tag_format=dataclasses.replace(corpus_format(arguments.data), scheme=model.teacher_scheme, names=()),
             add_prefix_space=model.add_prefix_space is not False,
-            words=_probe_words(corpora),
+            words=probe_words(corpora),
         )
         for name in model.teacher_model_name_or_path
     ]
@@ -153,7 +150,7 @@ def _tried_sentences(corpora: Corpora) -> Dataset:
     return with_mentions.select(range(min(TRIED_SENTENCES, len(with_mentions))))
 
 
-def _probe_words(corpora: Corpora) -> set[str]:
+def probe_words(corpora: Corpora) -> set[str]:
     """Words of the training data on which a tokenizer is checked."""
     text = corpora.train if len(corpora.train) else corpora.eval
     return {word for words in text["tokens"][:PROBED_SENTENCES] for word in words}
@@ -241,80 +238,13 @@ def student_tokenizer(
     else:
         with explain_loading_errors(name):
             tokenizer = load_tokenizer(
-                resolve_model(name), args.trust_remote_code, args.add_prefix_space is not False, _probe_words(corpora)
+                resolve_model(name), args.trust_remote_code, args.add_prefix_space is not False, probe_words(corpora)
             )
     if args.vocabulary_size:
         text = corpora.training_text()
         logger.warning(f"Learning a vocabulary of {args.vocabulary_size:,} subwords from {len(text):,} sentences.")
         tokenizer = learn_tokenizer(tokenizer, text["tokens"], args.vocabulary_size, folder)
     return tokenizer
-
-
-def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -> Teacher:
-    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
-
-    It is kept in `output_dir`/teacher, and comes back on the run's device.
-    """
-    data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
-    args = _teacher_arguments(arguments.training)
-    folder = Path(args.output_dir)
-    labelled = dataclasses.replace(corpora, test=None, unlabeled=None, augmented=None)
-    with PartialState().main_process_first():
-        job = describe_job([args], labelled.datasets(), [encoder.digest])
-        reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
-    with PartialState().main_process_first():
-        finished = (folder / RESULTS_NAME).exists()
-        if finished and (not _has_its_weights(folder) or changed_files(folder)):
-            logger.warning(f"{folder}: files are missing or changed: the teacher is fine-tuned anew.")
-            finished = False
-            (folder / RESULTS_NAME).unlink()
-    if not finished:
-        add_prefix_space = arguments.model.add_prefix_space is not False
-        tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, _probe_words(corpora))
-        _say_what_words_are(encoder.model, corpora)
-        classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
-        trainer = train(classifier, args, labelled)
-        metrics = trainer.evaluate()
-        calibration = calibrate(trainer.counts, labelled.eval["tags"]).calibration
-        encoder.model.config.score_calibration = calibration._asdict()
-        if trainer.is_world_process_zero():
-            save_model(trainer.student, tokenizer, folder)
-            write_json(folder / RESULTS_NAME, metrics)
-            record(folder, [RESULTS_NAME])
-        trainer.accelerator.wait_for_everyone()
-    else:
-        logger.warning(f"Reusing the teacher in {folder}: encoder, data and arguments are the same.")
-    teacher = load_teacher(
-        str(folder), corpora.tags, max_seq_length=data.max_seq_length, trust_remote_code=trust_remote_code
-    )
-    teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
-    return teacher
-
-
-def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
-    """The training arguments of `--do_train_teacher`: what is about the student has its default."""
-    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
-    student_only = (
-        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
-        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
-    )
-    return dataclasses.replace(
-        args,
-        **{name: defaults[name] for name in student_only.split()},
-        output_dir=str(Path(args.output_dir) / "teacher"),
-        distillation=False,
-        # Label smoothing makes a teacher's outputs less informative (Müller et al. 2019, arXiv 1906.02629).
-        label_smoothing_factor=0.0,
-        learning_rate=args.teacher_learning_rate,
-        num_train_epochs=args.teacher_num_train_epochs,
-        warmup_steps=0.1,
-        lr_scheduler_type="linear",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        do_train=True,
-        push_to_hub=False,
-    )
 
 
 def make_stores(
@@ -341,6 +271,17 @@ def make_stores(
         name: [SignalStore(teacher, dataset, folder, bool(args.bf16)) for teacher in teachers]
         for name, dataset in labelled.items()
     }
+
+
+def add_teachers(
+    teachers: Sequence[Teacher],
+    stores: Mapping[str, list[SignalStore]],
+    corpora: Corpora,
+    args: DistillationArguments,
+) -> None:
+    """Let more teachers label the training text; the scores of teachers stay those of the given ones."""
+    text, folder = corpora.training_text(), args.signals_dir or default_signals_dir()
+    stores["train"].extend(SignalStore(teacher, text, folder, bool(args.bf16)) for teacher in teachers)
 
 
 def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
@@ -378,16 +319,16 @@ def build(
         tokenizer = prune_vocabulary(model, tokenizer, text["tokens"][:])
     if args.export:
         check_exportable(model)
-    _say_what_words_are(model, corpora)
+    say_what_words_are(model, corpora)
     return Student.with_limit(model, tokenizer, corpora.tags, arguments.data.max_seq_length)
 
 
-def _say_what_words_are(model: PreTrainedModel, corpora: Corpora) -> None:
+def say_what_words_are(model: PreTrainedModel, corpora: Corpora) -> None:
     """Write into a model's configuration how its pipeline splits running text into words, and how well."""
     model.config.word_rule, model.config.word_rule_finds = corpora.word_rule, round(corpora.word_rule_finds, 4)
 
 
-def _has_its_weights(folder: Path) -> bool:
+def has_its_weights(folder: Path) -> bool:
     """Whether a folder has the weights that this program wrote there."""
     return SAFE_WEIGHTS_NAME in (read_manifest(folder) or {}) and SAFE_WEIGHTS_NAME not in changed_files(folder)
 
@@ -467,7 +408,7 @@ def train(
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
         trainer.save_state()
     elif finished:
-        if not _has_its_weights(folder):
+        if not has_its_weights(folder):
             raise UserError(
                 f"{folder}: {SAFE_WEIGHTS_NAME}: missing, or changed since this run wrote it. Remove {RESULTS_NAME} to "
                 "go on from the last checkpoint, or the folder."

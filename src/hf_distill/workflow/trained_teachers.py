@@ -1,0 +1,178 @@
+"""Teachers that a run trains itself: an encoder that is fine-tuned, and small students that help to teach."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from ..data.corpora import Corpora
+from ..data.job import describe_job, reserve_output_dir
+from ..evaluation.calibration import calibrate
+from ..evaluation.scores import RESULTS_NAME
+from ..files import changed_files, read_json, record, write_json
+from ..students.save import save_model
+from ..students.student import Student
+from ..teachers.annotations import StoredAnswers
+from ..teachers.loading import load_tokenizer
+from ..teachers.signals import SignalStore
+from ..teachers.teacher import Teacher, load_teacher
+from ..training.trainer import DistillationTrainer
+from ..training_arguments import DistillationArguments, RunArguments
+from .preparation import print_main
+from .stages import Encoder, build, has_its_weights, probe_words, reserve_with_tokenizer, say_what_words_are, train
+
+logger = logging.get_logger(__name__)
+
+# A companion is the student of recipe_small.yaml, whatever the run's own student is.
+COMPANION_MODEL: dict[str, Any] = {
+    "model_name": "bilstm",
+    "vocabulary_size": 12000,
+    "embedding_type": "svd",
+    "embedding_size": 128,
+    "hidden_size": 128,
+    "dropout": 0.2,
+    "embedding_dropout": 0.1,
+}
+COMPANION_TRAINING: dict[str, Any] = {
+    "logit_loss": "ce",
+    "num_train_epochs": 3,
+    "learning_rate": 4e-3,
+    "per_device_train_batch_size": 32,
+}
+
+
+def train_companions(
+    arguments: RunArguments,
+    corpora: Corpora,
+    teachers: Sequence[Teacher],
+    answers: Sequence[StoredAnswers],
+    stores: Sequence[SignalStore],
+) -> list[Teacher]:
+    """Train `--companions` small students on what the teachers say of the training text, or reuse what an earlier run
+    made of the same.
+
+    Each has a seed of its own and is kept in `output_dir`/companion-N. They come back as teachers.
+    """
+    companions = []
+    for number in range(1, arguments.training.companions + 1):
+        own = companion_arguments(arguments, number)
+        folder = Path(own.training.output_dir)
+        tokenizer = reserve_with_tokenizer(own, corpora, None, teachers, answers)
+        if not _is_finished(folder):
+            print_main(f"companion {number} of {arguments.training.companions}: {folder}")
+            student = build(own, corpora, tokenizer, teachers)
+            trainer = train(student, own.training, corpora, teachers, stores)
+            _keep(trainer, student.tokenizer, folder, corpora)
+        f1 = read_json(folder / RESULTS_NAME)["eval_f1"]
+        print_main(f"companion {number} of {arguments.training.companions}: F1 {f1:.4f} on the development data")
+        companions.append(_as_teacher(folder, arguments, corpora))
+    return companions
+
+
+def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
+    """The arguments of a companion: those of a new small student, with the run's teachers and corpora."""
+    model, _, args, _ = arguments
+    new: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(model)}
+    own = "student_model_name_or_path student_checkpoint tokenizer_name prune_vocabulary classifier_size n_layers"
+    model = dataclasses.replace(
+        model, **{name: new[name] for name in own.split()}, student_layers=[], **COMPANION_MODEL
+    )
+    training = dataclasses.replace(
+        args,
+        **COMPANION_TRAINING,
+        output_dir=str(Path(args.output_dir) / f"companion-{number}"),
+        seed=args.seed + number,
+        companions=0,
+        do_train_teacher=False,
+        do_train_baseline=False,
+        push_to_hub=False,
+    )
+    return arguments._replace(model=model, training=training)
+
+
+def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -> Teacher:
+    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
+
+    It is kept in `output_dir`/teacher, and comes back on the run's device.
+    """
+    data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
+    args = _teacher_arguments(arguments.training)
+    folder = Path(args.output_dir)
+    labelled = dataclasses.replace(corpora, test=None, unlabeled=None, augmented=None)
+    with PartialState().main_process_first():
+        job = describe_job([args], labelled.datasets(), [encoder.digest])
+        reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
+    if not _is_finished(folder):
+        add_prefix_space = arguments.model.add_prefix_space is not False
+        tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, probe_words(corpora))
+        say_what_words_are(encoder.model, corpora)
+        classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
+        _keep(train(classifier, args, labelled), tokenizer, folder, labelled)
+    return _as_teacher(folder, arguments, corpora)
+
+
+def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
+    """The training arguments of `--do_train_teacher`: what is about the student has its default."""
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
+    student_only = (
+        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
+        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
+    )
+    return dataclasses.replace(
+        args,
+        **{name: defaults[name] for name in student_only.split()},
+        output_dir=str(Path(args.output_dir) / "teacher"),
+        distillation=False,
+        # Label smoothing makes a teacher's outputs less informative (Müller et al. 2019, arXiv 1906.02629).
+        label_smoothing_factor=0.0,
+        learning_rate=args.teacher_learning_rate,
+        num_train_epochs=args.teacher_num_train_epochs,
+        warmup_steps=0.1,
+        lr_scheduler_type="linear",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        do_train=True,
+        push_to_hub=False,
+    )
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a folder holds a trained teacher, as it was written."""
+    with PartialState().main_process_first():
+        finished = (folder / RESULTS_NAME).exists()
+        if finished and (not has_its_weights(folder) or changed_files(folder)):
+            logger.warning(f"{folder}: files are missing or changed: it is trained anew.")
+            (folder / RESULTS_NAME).unlink()
+            finished = False
+    if finished:
+        logger.warning(f"Reusing {folder}: models, data and arguments are the same.")
+    return finished
+
+
+def _keep(trainer: DistillationTrainer, tokenizer: PreTrainedTokenizerBase, folder: Path, corpora: Corpora) -> None:
+    """Evaluate, calibrate and save what has been trained."""
+    metrics = trainer.evaluate()
+    calibration = calibrate(trainer.counts, corpora.eval["tags"]).calibration
+    trainer.student.config.score_calibration = calibration._asdict()
+    if trainer.is_world_process_zero():
+        save_model(trainer.student, tokenizer, folder)
+        write_json(folder / RESULTS_NAME, metrics)
+        record(folder, [RESULTS_NAME])
+    trainer.accelerator.wait_for_everyone()
+
+
+def _as_teacher(folder: Path, arguments: RunArguments, corpora: Corpora) -> Teacher:
+    """Load what has been trained, on the run's device."""
+    teacher = load_teacher(
+        str(folder),
+        corpora.tags,
+        max_seq_length=arguments.data.max_seq_length,
+        trust_remote_code=arguments.model.trust_remote_code,
+    )
+    teacher.model.to(arguments.training.device)  # type: ignore[arg-type]  # transformers' decorator hides self
+    return teacher
