@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from common import LAST_CHECKPOINT, ROOT, compare, load, run_resumable, split_corpus
+from common import LAST_CHECKPOINT, ROOT, compare, run_resumable, split_corpus
 
 # What a row changes in the recipe; None removes.
 ROWS: dict[str, dict] = {
@@ -50,7 +50,7 @@ def run_rows(
             }
             given = [f"--{key}={value}" for key, value in flags.items() if value is not None]
             run_resumable([*given, *extra], folder_of(output, name, seed), "all_results.json")
-            write_table(data, output)
+            write_table(output)
     print((output / "ablation.md").read_text())
 
 
@@ -65,7 +65,7 @@ def folder_of(output: Path, name: str, seed: int) -> Path:
     return output / "ablation" / f"{name.replace(' ', '-').replace(',', '').replace(':', '')}-{seed}"
 
 
-def write_table(data: Path, output: Path) -> None:
+def write_table(output: Path) -> None:
     """Write `ablation.md` and `ablation.json` of the finished runs."""
     found: dict[str, dict[int, Path]] = {}
     seeds = sorted({int(path.name.rpartition("-")[2]) for path in (output / "ablation").glob("*-*") if path.is_dir()})
@@ -74,6 +74,6 @@ def write_table(data: Path, output: Path) -> None:
         done = {seed: folder for seed, folder in folders.items() if (folder / "all_results.json").exists()}
         if done:
             found[name] = done
-    table, runs = compare(found, load(data, "devel")["tags"][:])
+    table, runs = compare(found)
     (output / "ablation.md").write_text(table)
     (output / "ablation.json").write_text(json.dumps(runs, indent=1))

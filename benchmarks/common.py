@@ -174,42 +174,52 @@ def run_resumable(arguments: Sequence[str], folder: Path, last: str) -> None:
         raise SystemExit(f"{folder}: run_distill.py ended with status {process.returncode}.")
 
 
-def predicted(path: Path) -> list[list[str]]:
-    """The student's tags in a run's `predictions_eval.tsv`, the last column but one."""
+def read_tags(path: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """The gold tags and the student's in a run's file of predictions: its second column and the last but one."""
     blocks = path.read_text(encoding="utf-8").strip("\n").split("\n\n")
-    return [[line.split("\t")[-2] for line in block.split("\n")] for block in blocks]
+    rows = [[line.split("\t") for line in block.split("\n")] for block in blocks]
+    return [[row[1] for row in block] for block in rows], [[row[-2] for row in block] for block in rows]
 
 
-def compare(rows: Mapping[str, Mapping[int, Path]], gold: Sequence[Sequence[str]]) -> tuple[str, list[dict]]:
-    """Compare finished runs on their test data.
+def compare(rows: Mapping[str, Mapping[int, Path]]) -> tuple[str, list[dict]]:
+    """Compare finished runs on their test data, and on that and the development data together, where neither was used
+    to choose anything.
 
     Args:
         rows: the folders of each row by seed, without those that are not finished; the first row is the yardstick.
-        gold: the tags of the test data.
 
     Returns:
-        A table of F1 by seed, its mean, and the difference to the first row by a paired bootstrap over the sentences of
-        all seeds that both have; and the figures of each run.
+        A table of F1 on the test data by seed, its mean, and the differences to the first row by paired bootstraps over
+        the sentences of all seeds that both have; and the figures of each run.
     """
     lines, runs = [], []
-    first: dict[int, list[list[str]]] = {}
+    yardstick: dict[int, Path] = {}
     for name, folders in rows.items():
-        tags = {seed: predicted(folder / "predictions_test.tsv") for seed, folder in folders.items()}
         results = {seed: json.loads((folder / "all_results.json").read_text()) for seed, folder in folders.items()}
         runs += [
             {"row": name, "seed": seed} | {key: each[key] for key in FIGURES if key in each}
             for seed, each in results.items()
         ]
         scores = [each["test_f1"] for each in results.values()]
-        line = [name, ", ".join(f"{score:.4f}" for score in scores), f"{sum(scores) / len(scores):.4f}", ""]
-        shared = [seed for seed in tags if seed in first]
-        if shared:
-            own, other = (sum((each[seed] for seed in shared), []) for each in (tags, first))
-            gain = f1_difference(own, other, list(gold) * len(shared))
-            line[-1] = f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
-        first = first or tags
+        line = [name, ", ".join(f"{score:.4f}" for score in scores), f"{sum(scores) / len(scores):.4f}"]
+        pairs = [(folder, yardstick[seed]) for seed, folder in folders.items() if seed in yardstick]
+        line += [_gain(pairs, corpora) if pairs else "" for corpora in (["test"], ["test", "eval"])]
+        yardstick = yardstick or dict(folders)
         lines.append(line)
-    return markdown(["", "F1 by seed", "mean", "to the first row (95 %)"], lines), runs
+    return markdown(["", "F1 by seed", "mean", "to the first row (95 %)", "on the tenth of train, too"], lines), runs
+
+
+def _gain(pairs: Sequence[tuple[Path, Path]], corpora: Sequence[str]) -> str:
+    """The difference in F1 between the first and the second runs, on some of their corpora."""
+    gold, own, others = [], [], []
+    for folder, other in pairs:
+        for corpus in corpora:
+            references, tags = read_tags(folder / f"predictions_{corpus}.tsv")
+            gold += references
+            own += tags
+            others += read_tags(other / f"predictions_{corpus}.tsv")[1]
+    gain = f1_difference(own, others, gold)
+    return f"{gain.value:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -92,7 +92,10 @@ def test_every_number_is_in_its_place(folder):
     assert "F1 above that of the teacher: -0.0222 (-0.030 to -0.010 by a paired bootstrap)." in card
     assert "-0.0011 (-0.015 to +0.012 by a paired bootstrap; the difference may be chance)." in card
     assert "trained on labels alone: +0.0880 (+0.070 to +0.100 by a paired bootstrap)." in card
-    assert "on A Processor,\n2 CPU threads:" in card and "distilled with `hf_distill` from `org/teacher` and 2 small students taught before" in card
+    assert (
+        "on A Processor,\n2 CPU threads:" in card
+        and "distilled with `hf_distill` from `org/teacher` and 2 small students taught before" in card
+    )
     for name, size in (("training_curve.png", (1200, 435)), ("f1_against_latency.png", (900, 480))):
         assert f"]({name})" in card
         with Image.open(folder / name) as image:
