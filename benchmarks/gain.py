@@ -46,7 +46,7 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
         for name, path in folders.items():
             tokenizer = load_tokenizer(path)
             model = AutoModelForTokenClassification.from_pretrained(path, dtype=torch.float32).eval()
-            [_, quantized] = write_onnx(model, Path(folder) / name)
+            [_, quantized] = write_onnx(model, Path(folder) / name, "dynamic")
             tags, length = model_tags(model.config), window_length(tokenizer, model.config)
             gold = [convert_tags(each, detect_scheme(tags)) for each in devel["tags"]]
             windows = [window for cut in make_windows(tokenizer, sample, length) for window in cut]
