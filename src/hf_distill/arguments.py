@@ -408,6 +408,11 @@ class DistillationOptions:
         choices=["mse", "ce"],
     )
     temperature: float = option(1.0, "Temperature of both softmaxes; --logit_loss ce only.")
+    sequence_loss_weight: float = option(
+        0.0,
+        "--logit_loss ce: the share of it that compares distributions over whole valid tag sequences, not over each "
+        "word's labels; with 1 a word's best label means little without constrained decoding.",
+    )
     embedding_loss_weight: float | None = option(
         None, "Weight of the loss between embedding outputs. Default: 1 for --model_name tinybert, else 0."
     )

@@ -44,6 +44,9 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
     def __post_init__(self):
         check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
         check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
+        weight = self.sequence_loss_weight
+        check(0 <= weight <= 1, f"--sequence_loss_weight must be in [0.0, 1.0], got {weight}.")
+        check(not weight or self.logit_loss == "ce", "--sequence_loss_weight is for --logit_loss ce.")
         check(
             0 <= self.label_smoothing_factor < 1,
             f"--label_smoothing_factor must be in [0.0, 1.0), got {self.label_smoothing_factor}.",

@@ -1,14 +1,17 @@
+import itertools
 from math import log
 
 import numpy as np
 import pytest
 import torch
 
+from hf_distill.runtime.tags import find_invalid, make_tags
 from hf_distill.teachers.compression import compress, restore
 from hf_distill.training.losses import (
     attention_mse,
     hard_cross_entropy,
     logit_mse,
+    sequence_cross_entropy,
     soft_cross_entropy,
     state_mse,
     teacher_layers,
@@ -143,3 +146,38 @@ def test_half_precision_inputs_are_computed_in_fp32():
 )
 def test_teacher_layers(student, teacher, layers):
     assert teacher_layers(student, teacher) == layers
+
+
+@pytest.mark.parametrize("types, scheme", [(["GENE"], "IOBES"), (["GENE", "DRUG"], "IOB2")])
+def test_sequence_cross_entropy_is_that_of_all_valid_sequences(types, scheme):
+    tags = make_tags(types, scheme)
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (2 * torch.randn(2, 4, len(tags), generator=generator) for _ in range(2))
+    mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
+    expected = 0.0
+    for row, length in enumerate((4, 3)):
+        valid = [
+            list(labels)
+            for labels in itertools.product(range(len(tags)), repeat=length)
+            if find_invalid([tags[label] for label in labels], scheme) is None
+        ]
+        scores = [
+            torch.stack([logits[row, range(length), labels].sum() for labels in valid]) / 2.0
+            for logits in (student, teacher)
+        ]
+        expected += 4.0 * -(scores[1].softmax(0) * scores[0].log_softmax(0)).sum().item()
+    own = student.clone().requires_grad_()
+    loss = sequence_cross_entropy(own, teacher, mask, tags, temperature=2.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert own.grad[1, 3].abs().max() == 0 and own.grad[1, 2].abs().max() > 0
+    same = teacher.clone().requires_grad_()
+    sequence_cross_entropy(same, teacher, mask, tags).backward()
+    assert same.grad.abs().max() < 1e-5
+
+
+def test_sequence_cross_entropy_without_mentions_that_go_on():
+    student = torch.tensor([[[0.0, log(3)], [0.0, 0.0]]])
+    teacher = torch.tensor([[[log(3), 0.0], [0.0, 0.0]]])
+    loss = sequence_cross_entropy(student, teacher, torch.tensor([[True, False]]), ["O", "S-GENE"])
+    assert loss.item() == pytest.approx(-(3 / 4 * log(1 / 4) + 1 / 4 * log(3 / 4)))

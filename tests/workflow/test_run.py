@@ -368,10 +368,6 @@ def test_companions_teach_like_teachers_that_are_given(here, capsys):
     given = [*command, "--teacher_model_name_or_path", teacher, *companions, "--output_dir", "given"]
     assert main(given) == 0, capsys.readouterr().err
     assert Path("given/model.safetensors").read_bytes() == Path("out/model.safetensors").read_bytes()
-    assert main([*command, "--teacher_model_name_or_path", teacher, "--output_dir", "alone"]) == 0
-    assert Path("alone/model.safetensors").read_bytes() != Path("out/model.safetensors").read_bytes()
-    # Scores are compared with those of the teacher that was given.
-    assert results("out")["teacher_eval_f1"] == results("alone")["teacher_eval_f1"]
 
     Path("out/all_results.json").unlink()
     damaged = Path(companions[1], "model.safetensors")

@@ -7,12 +7,16 @@ not depend on how the step is split into micro-batches and processes. All arithm
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..runtime.decoding import find_transitions
 from ..teachers.compression import restore
+
+UNREACHED = -1e4  # the score of a state that no path leads to; finite, because gradients pass through it
 
 
 def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -47,6 +51,67 @@ def soft_cross_entropy(
         scores[..., -1] += math.log(rest) * (1 - 1 / temperature)
     target = F.softmax(scores, dim=-1)
     return -(target * log_probabilities).sum(-1)[mask].sum() * temperature**2
+
+
+def sequence_cross_entropy(
+    student: Tensor,
+    teacher: Tensor,
+    mask: Tensor,
+    tags: Sequence[str],
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy between distributions over the valid tag sequences (Wang et al. 2020, arXiv 2004.03846), which is
+    what mentions are decoded and scored by: the probability of a sequence is that of its summed logits.
+
+    Args:
+        student: logits [batch, words, labels].
+        teacher: logits of the same shape; or the largest and the rest, [batch, words, n + 1] (see `Signals`).
+        mask: [batch, words], true for words with teacher logits: the first ones of a sentence, or none.
+        tags: the tag of each label; their scheme defines the valid sequences.
+        temperature: by which logits are divided; the sum is multiplied by its square.
+        labels: the labels of the largest, [batch, words, n].
+    """
+    if labels is not None:
+        teacher = restore(teacher, labels, student.shape[-1])
+    with torch.enable_grad():
+        scores = (teacher.detach().float() / temperature).masked_fill(~mask[..., None], 0.0).requires_grad_()
+        # The derivative of the log-partition function is the probability of each label.
+        [probabilities] = torch.autograd.grad(_log_partition(scores, mask, tuple(tags)).sum(), scores)
+    own = (student.float() / temperature).masked_fill(~mask[..., None], 0.0)
+    return (_log_partition(own, mask, tuple(tags)).sum() - (probabilities * own).sum()) * temperature**2
+
+
+def _log_partition(logits: Tensor, mask: Tensor, tags: tuple[str, ...]) -> Tensor:
+    """The log of the summed exponentials of the scores of all valid tag sequences, [batch]."""
+    labels, sources, others = (each.to(logits.device) for each in _steps(tags))
+    split = len(labels) - int((others < len(labels)).sum())
+    scores = logits[..., labels]
+    states = logits.new_full((len(logits), 1 + len(others)), UNREACHED)
+    states[:, 0] = 0.0
+    for place in range(logits.shape[1]):
+        steps = states[:, sources] + scores[:, place]
+        # Steps to state 0, where no mention is open, come first.
+        closed = steps[:, :split].logsumexp(-1, keepdim=True)
+        steps = torch.cat([steps, steps.new_full((len(steps), 1), UNREACHED)], -1)
+        reached = torch.cat([closed, steps[:, others].logsumexp(-1)], -1)
+        states = torch.where(mask[:, place, None], reached, states)
+    return states[:, 0]
+
+
+@lru_cache(maxsize=16)
+def _steps(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Labels and sources of the steps of `find_transitions`, and of each state but the first the steps to it,
+    [states - 1, n], filled up with the number of all steps.
+    """
+    transitions = find_transitions(tags)
+    steps = len(transitions.labels)
+    bounds = [*transitions.first.tolist(), steps]
+    reaching = [list(range(*bounds[state : state + 2])) for state in range(1, len(bounds) - 1)]
+    widest = max(map(len, reaching), default=0)
+    others = [own + [steps] * (widest - len(own)) for own in reaching]
+    filled = torch.tensor(others, dtype=torch.long).reshape(len(others), widest)
+    return torch.tensor(transitions.labels), torch.tensor(transitions.sources), filled
 
 
 def hard_cross_entropy(student: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:

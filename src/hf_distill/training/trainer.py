@@ -107,6 +107,8 @@ class DistillationTrainer(Trainer):
             name: getattr(args, f"{name}_loss_weight") or 0.0 if args.intermediate_losses else 0.0
             for name in ("embedding", "hidden", "attention")
         }
+        if args.sequence_loss_weight and self.tags is None:
+            raise UserError("--sequence_loss_weight needs a student whose labels are tags of IOB2 or IOBES.")
         if processing_class is None:
             raise ValueError("DistillationTrainer needs processing_class, the student's tokenizer, to pad batches.")
         self.collator = DistillationCollator(processing_class, teacher)
@@ -240,8 +242,13 @@ class DistillationTrainer(Trainer):
         if self.args.logit_loss == "mse":
             terms = {"logit_loss": losses.logit_mse(logits, target, mask, labels) / counts[SIGNALS]}
         else:
-            soft = losses.soft_cross_entropy(logits, target, mask, self.args.temperature, labels)
-            terms = {"logit_loss": soft / counts[SIGNALS]}
+            terms, weight, temperature = {}, self.args.sequence_loss_weight, self.args.temperature
+            if weight < 1:
+                soft = losses.soft_cross_entropy(logits, target, mask, temperature, labels)
+                terms["logit_loss"] = (1 - weight) * soft / counts[SIGNALS]
+            if weight > 0:
+                soft = losses.sequence_cross_entropy(logits, target, mask, self.tags or [], temperature, labels)
+                terms["sequence_loss"] = weight * soft / counts[SIGNALS]
         real = inputs["attention_mask"].bool()
         if self.teacher is not None and any(self.weights.values()):
             layers = losses.teacher_layers(
