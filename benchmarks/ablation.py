@@ -26,6 +26,9 @@ ROWS: dict[str, dict] = {
     "new embeddings": {"embedding_type": "train"},
     "IOB2": {"tag_scheme": "IOB2"},
     "a tenth of the loss from the labels": {"alpha": 0.1},
+    "half of the loss between tag sequences": {"sequence_loss_weight": 0.5},
+    "all of the loss between tag sequences": {"sequence_loss_weight": 1},
+    "two companions": {"companions": 2},
     "one LSTM layer": {"n_layers": 1},
     "augmented sentences for the unlabelled ones": {"path_to_unlabeled": None},
     "labelled sentences alone, as many steps": {

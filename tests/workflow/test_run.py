@@ -379,12 +379,33 @@ def test_companions_teach_like_teachers_that_are_given(here, capsys):
 
 
 @pytest.mark.parametrize(
-    "flags", ["--distillation 0", "--do_train 0 --student_checkpoint s.pt", "--model_name tinybert"]
+    "flags, message",
+    [
+        ("--distillation 0", "--companions help to teach by stored probabilities"),
+        ("--do_train 0 --student_checkpoint s.pt", "--companions help to teach by stored probabilities"),
+        ("--model_name tinybert", "--companions help to teach by stored probabilities"),
+        ("--path_to_annotations answers.jsonl", "--companions help a teacher, and answers alone are none"),
+    ],
 )
-def test_companions_teach_by_stored_probabilities(here, capsys, flags):
-    command = "--teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1 --path_to_train train_aug3.tsv"
-    assert main([*command.split(), "--path_to_val", "val.tsv", "--companions", "1", *flags.split(), *QUICK]) == 2
-    assert "--companions help to teach by stored probabilities" in capsys.readouterr().err
+def test_what_companions_cannot_do(here, capsys, flags, message):
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --companions 1"
+    if "annotations" not in flags:
+        command += " --teacher_model_name_or_path dmis-lab/biobert-base-cased-v1.1"
+    assert main([*command.split(), *flags.split(), *QUICK]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_companion_that_has_learnt_little_does_not_teach(here, capsys):
+    """The fine-tuned teacher knows the rule; of 10 sentences a companion learns nothing."""
+    save_model(tiny.bert(tiny.wordpiece(), layers=1).bert, tiny.wordpiece(), "encoder")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --teacher_model_name_or_path encoder --use_cpu 1"
+    command += " --do_train_teacher 1 --do_train 0 --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2 --bf16 0"
+    assert main([*command.split(), "--output_dir", "taught"]) == 0
+    tiny.write_tsv(Path("few.tsv"), 10, seed=5)
+    command = "--path_to_train few.tsv --path_to_val val.tsv --teacher_model_name_or_path taught/teacher --companions 1"
+    assert main([*command.split(), *QUICK, "--output_dir", "out"]) == 2
+    said = capsys.readouterr().err
+    assert "out/companion-1 has an F1 of 0." in said and "it would teach more errors than it mends" in said
 
 
 def test_time_is_measured_side_by_side(here, capsys):

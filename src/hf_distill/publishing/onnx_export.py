@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
 # Types of models that pad or pool by the length of their input: a traced graph holds for the traced length only.
-FIXED_LENGTH = ("longformer", "funnel")
+FIXED_LENGTH = ("longformer", "funnel", "canine")
 
 
 class _LogitsOnly(nn.Module):

@@ -54,6 +54,8 @@ def _check(model: ModelArguments, data: DataArguments, args: DistillationArgumen
             "--companions help to teach by stored probabilities: it needs --do_train 1 and --distillation 1, with "
             "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight 0."
         )
+    if args.companions and not model.teacher_model_name_or_path:
+        raise UserError("--companions help a teacher, and answers alone are none: leave it out, or give a teacher.")
     if args.do_train_baseline and not (args.do_train and args.distillation):
         raise UserError(
             "--do_train_baseline compares a distilled student with one that learns from the labels alone: it needs "

@@ -70,7 +70,8 @@ def _run(arguments: RunArguments) -> None:
         pieces = teachers[0].tokenizer if teachers else tokenizer
         results.evaluations["teacher"] = evaluate_teachers(pieces, corpora, args, stores)
     if args.companions:
-        companions = train_companions(arguments, corpora, teachers, answers, stores["train"])
+        teacher_f1 = results.evaluations["teacher"]["eval"].scores["f1"]
+        companions = train_companions(arguments, corpora, teachers, answers, stores["train"], teacher_f1)
         add_teachers(companions, stores, corpora, args)
 
     if args.do_train_baseline:

@@ -14,6 +14,7 @@ from ..data.job import describe_job, reserve_output_dir
 from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
 from ..files import changed_files, read_json, record, write_json
+from ..runtime.tags import UserError
 from ..students.save import save_model
 from ..students.student import Student
 from ..teachers.annotations import StoredAnswers
@@ -37,6 +38,7 @@ COMPANION_MODEL: dict[str, Any] = {
     "dropout": 0.2,
     "embedding_dropout": 0.1,
 }
+COMPANION_LAG = 0.1  # how far below the teachers' F1 that of a companion may be
 COMPANION_TRAINING: dict[str, Any] = {
     "logit_loss": "ce",
     "num_train_epochs": 3,
@@ -51,17 +53,21 @@ def train_companions(
     teachers: Sequence[Teacher],
     answers: Sequence[StoredAnswers],
     stores: Sequence[SignalStore],
+    teacher_f1: float,
 ) -> list[Teacher]:
     """Train `--companions` small students on what the teachers say of the training text, or reuse what an earlier run
     made of the same.
 
     Each has a seed of its own and is kept in `output_dir`/companion-N. They come back as teachers.
+
+    Raises:
+        UserError: the F1 of one on the development data is more than `COMPANION_LAG` below `teacher_f1`.
     """
     companions = []
-    for number in range(1, arguments.training.companions + 1):
-        own = companion_arguments(arguments, number)
+    own_arguments = [companion_arguments(arguments, number + 1) for number in range(arguments.training.companions)]
+    tokenizers = [reserve_with_tokenizer(own, corpora, None, teachers, answers) for own in own_arguments]
+    for number, (own, tokenizer) in enumerate(zip(own_arguments, tokenizers, strict=True), 1):
         folder = Path(own.training.output_dir)
-        tokenizer = reserve_with_tokenizer(own, corpora, None, teachers, answers)
         if not _is_finished(folder):
             print_main(f"companion {number} of {arguments.training.companions}: {folder}")
             student = build(own, corpora, tokenizer, teachers)
@@ -69,6 +75,12 @@ def train_companions(
             _keep(trainer, student.tokenizer, folder, corpora)
         f1 = read_json(folder / RESULTS_NAME)["eval_f1"]
         print_main(f"companion {number} of {arguments.training.companions}: F1 {f1:.4f} on the development data")
+        if f1 < teacher_f1 - COMPANION_LAG:
+            raise UserError(
+                f"{folder} has an F1 of {f1:.3f} on the development data, the teacher {teacher_f1:.3f}: it would teach "
+                "more errors than it mends. It needs more text: give more of --path_to_unlabeled, or leave out "
+                "--companions."
+            )
         companions.append(_as_teacher(folder, arguments, corpora))
     return companions
 
@@ -77,13 +89,22 @@ def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
     """The arguments of a companion: those of a new small student, with the run's teachers and corpora."""
     model, _, args, _ = arguments
     new: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(model)}
-    own = "student_model_name_or_path student_checkpoint tokenizer_name prune_vocabulary classifier_size n_layers"
+    started = "student_model_name_or_path student_checkpoint tokenizer_name prune_vocabulary classifier_size n_layers"
     model = dataclasses.replace(
-        model, **{name: new[name] for name in own.split()}, student_layers=[], **COMPANION_MODEL
+        model, **{name: new[name] for name in started.split()}, student_layers=[], **COMPANION_MODEL
     )
+    steps = (
+        "alpha temperature sequence_loss_weight label_smoothing_factor max_steps eval_steps save_steps warmup_steps "
+        "lr_scheduler_type lr_scheduler_kwargs early_stopping_patience gradient_accumulation_steps"
+    )
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(args)}
     training = dataclasses.replace(
         args,
+        **{name: defaults[name] for name in steps.split()},
         **COMPANION_TRAINING,
+        eval_strategy="no" if args.eval_strategy == "no" else "epoch",
+        save_strategy="no" if args.save_strategy == "no" else "epoch",
+        save_total_limit=1,
         output_dir=str(Path(args.output_dir) / f"companion-{number}"),
         seed=args.seed + number,
         companions=0,
