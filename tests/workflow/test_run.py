@@ -125,6 +125,7 @@ def test_teacher_baseline_and_student_in_one_run(here, capsys):
     command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --do_train_teacher 1"
     command += " --teacher_model_name_or_path encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
     command += " --embedding_size 8 --hidden_size 8 --use_cpu 1 --signals_dir signals --output_dir out --disable_tqdm 1"
+    command += " --logit_loss ce --sequence_loss_weight 0.5"
     assert main([*command.split(), "--do_train", "0"]) == 0
     written = Path("out/teacher/model.safetensors").stat().st_mtime_ns
     assert main([*command.split(), "--do_train_baseline", "1", "--num_train_epochs", "2"]) == 0

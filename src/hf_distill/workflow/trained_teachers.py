@@ -140,8 +140,8 @@ def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
     """The training arguments of `--do_train_teacher`: what is about the student has its default."""
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
     student_only = (
-        "alpha logit_loss temperature embedding_loss_weight hidden_loss_weight attention_loss_weight max_steps "
-        "eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
+        "alpha logit_loss temperature sequence_loss_weight embedding_loss_weight hidden_loss_weight "
+        "attention_loss_weight max_steps eval_steps save_steps lr_scheduler_kwargs early_stopping_patience"
     )
     return dataclasses.replace(
         args,
