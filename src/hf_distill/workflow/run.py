@@ -22,7 +22,6 @@ from .results import (
     training_figures,
 )
 from .stages import (
-    add_teachers,
     build,
     load_answers,
     load_models,
@@ -72,7 +71,8 @@ def _run(arguments: RunArguments) -> None:
     if args.companions:
         teacher_f1 = results.evaluations["teacher"]["eval"].scores["f1"]
         companions = train_companions(arguments, corpora, teachers, answers, stores["train"], teacher_f1)
-        add_teachers(companions, stores, corpora, args)
+        # They label the training text; the teacher's scores stay those of the teachers that were given.
+        stores["train"] = make_stores([*teachers, *companions, *answers], corpora, args)["train"]
 
     if args.do_train_baseline:
         baseline_args = baseline_arguments(arguments)

@@ -273,17 +273,6 @@ def make_stores(
     }
 
 
-def add_teachers(
-    teachers: Sequence[Teacher],
-    stores: Mapping[str, list[SignalStore]],
-    corpora: Corpora,
-    args: DistillationArguments,
-) -> None:
-    """Let more teachers label the training text; the scores of teachers stay those of the given ones."""
-    text, folder = corpora.training_text(), args.signals_dir or default_signals_dir()
-    stores["train"].extend(SignalStore(teacher, text, folder, bool(args.bf16)) for teacher in teachers)
-
-
 def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
     """How much the teachers still have to label, how long that will take, and where it is stored."""
     lines = []

@@ -28,6 +28,7 @@ from .stages import Encoder, build, has_its_weights, probe_words, reserve_with_t
 
 logger = logging.get_logger(__name__)
 
+COMPANION_LAG = 0.1  # how far below the teachers' F1 that of a companion may be
 # A companion is the student of recipe_small.yaml, whatever the run's own student is.
 COMPANION_MODEL: dict[str, Any] = {
     "model_name": "bilstm",
@@ -38,7 +39,6 @@ COMPANION_MODEL: dict[str, Any] = {
     "dropout": 0.2,
     "embedding_dropout": 0.1,
 }
-COMPANION_LAG = 0.1  # how far below the teachers' F1 that of a companion may be
 COMPANION_TRAINING: dict[str, Any] = {
     "logit_loss": "ce",
     "num_train_epochs": 3,
