@@ -18,7 +18,8 @@ from hf_distill.runtime.confidence import read_calibration
 from hf_distill.runtime.mentions import find_mentions, locate_words, word_places
 from hf_distill.runtime.tagger import FastTokenizer
 from hf_distill.runtime.tags import make_tags
-from hf_distill.runtime.windows import make_windows, window_length
+from hf_distill.runtime.windows import Window, make_windows, window_length
+from hf_distill.runtime.word_features import word_feature_rows
 
 SEED = 20250301
 FOLDER = Path(__file__).parents[1] / "tests" / "runtime" / "vectors"
@@ -166,6 +167,7 @@ STUDENTS: dict[str, tuple[dict[str, Any], Tokenizer, dict[str, Any]]] = {
         {
             "model_type": "bilstm",
             "bert_config": {"max_position_embeddings": 42},
+            "word_feature_rows": 500,
             "tags": make_tags(["CELL", "S-LAYER-E-1"], "IOBES"),
             "score_calibration": {"temperature": 0.7, "a": 0.5, "b": 2.0, "c": 0.3, "d": -0.6},
         },
@@ -181,6 +183,12 @@ def make_logits(rng: random.Random, words: int, labels: int) -> list[list[float]
     return [[rng.randint(-1, 1) if ties else round(rng.gauss(0, 2), 2) for _ in range(labels)] for _ in range(words)]
 
 
+def as_vector(window: Window) -> dict[str, Any]:
+    """Return a window as it stands in a file."""
+    kept = {name: value for name, value in vars(window).items() if value is not None}
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in kept.items()}
+
+
 def make_vectors(folder: Path) -> list[dict[str, Any]]:
     """Return what has to come out for each text, with the student in `folder`."""
     config = SimpleNamespace(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
@@ -189,14 +197,15 @@ def make_vectors(folder: Path) -> list[dict[str, Any]]:
     vectors = []
     for text in texts():
         placed = locate_words(text, config.word_rule)
-        [windows] = make_windows(tokenizer, [placed["words"]], window_length(tokenizer, config))
+        length, rows = window_length(tokenizer, config), word_feature_rows(config)
+        [windows] = make_windows(tokenizer, [placed["words"]], length, rows)
         logits = make_logits(rng, len(placed["words"]), len(config.tags))
         scores = np.array(logits, dtype=np.float32)
         [[_, labels, mentions]] = find_mentions([placed], [scores], config.tags, read_calibration(config))
         vector = {
             "text": text,
             "words": word_places(placed),
-            "windows": [vars(window) for window in windows if window.word_positions],
+            "windows": [as_vector(window) for window in windows if window.word_positions],
             "logits": logits,
             "tags": [config.tags[label] for label in labels],
             "mentions": [mention | {"score": round(mention["score"], 6)} for mention in mentions],

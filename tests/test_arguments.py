@@ -31,9 +31,10 @@ def test_when_to_evaluate_and_save(caplog, flags, eval_strategy, save_steps):
 
 
 def test_defaults():
-    model, data, _, _ = parse_arguments(DATA)
+    original = [*DATA, "--preset", "original"]
+    model, data, _, _ = parse_arguments(original)
     assert (model.model_name, model.embedding_size, data.tag_scheme) == ("bilstm", 300, "IOBES")
-    training = prepare_arguments(parse_arguments(DATA)).training
+    training = prepare_arguments(parse_arguments(original)).training
     assert (training.learning_rate, training.per_device_train_batch_size) == (1e-3, 32)
     assert training.lr_scheduler_type == "linear"
     assert (training.label_smoothing_factor, training.alpha, training.min_teacher_f1) == (0.1, 0, 0.1)
@@ -54,6 +55,7 @@ def test_defaults():
         ("--n_layers -2", "--n_layers must be positive, got -2."),
         ("--classifier_size -1", "--classifier_size must not be negative, got -1."),
         ("--max_seq_length 8", "--max_seq_length must be at least 16, got 8."),
+        ("--word_feature_rows 20001", "--word_feature_rows must be from 0 to 20,000, got 20001."),
         ("--model_name lstm", "argument --model_name"),
         ("--model_name lstm", "invalid choice: 'lstm' (choose from"),
         ("--tag_scheme BIO", "invalid choice: 'BIO'"),
@@ -86,12 +88,16 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
             "--dataset_name b --model_name tinybert --embedding_type svd",
             "--embedding_type svd is for --model_name bilstm",
         ),
+        (
+            "--dataset_name b --model_name tinybert --word_feature_rows 9",
+            "--word_feature_rows is for --model_name bilstm",
+        ),
         ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name auto or tinybert"),
         (
             "--dataset_name b --model_name auto --student_layers 0 --n_layers 3",
             "the teacher's sizes; leave out --n_layers",
         ),
-        ("--dataset_name b --save_augmented c.tsv", "--save_augmented needs --augmentation_rounds"),
+        ("--dataset_name b --save_augmented c.tsv --preset original", "--save_augmented needs --augmentation_rounds"),
         (
             "--path_to_train a.tsv --path_to_val b.tsv --augmentation_rounds 1 --save_augmented ./a.tsv",
             "--save_augmented would overwrite ./a.tsv",

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,73 @@ def test_launch_commands(command, logging_steps):
 def test_a_launch_command_as_yaml_means_the_same(tmp_path, command):
     lines = [f"{flag[2:]}: {value}\n" for flag, value in zip(command[::2], command[1::2], strict=True)]
     assert parse_arguments([write(tmp_path, "".join(lines))]) == parse_arguments(command)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "flags"),
+    [("recipe", ""), ("recipe_transformer", "--model_name auto --student_layers 0 2 5")],
+)
+def test_the_default_is_the_recipe(recipe, flags):
+    command = [*DATA, "--teacher_model_name_or_path", "teacher", "--output_dir", "out", *flags.split()]
+    config = str(ROOT / "configs" / f"{recipe}.yaml")
+    written = parse_arguments([config, *command, "--preset", "original"])
+    default = parse_arguments(command)
+    assert default == written._replace(training=dataclasses.replace(written.training, export=default.training.export))
+    assert (
+        default
+        == parse_arguments([*command, "--preset", "recipe"])
+        != parse_arguments([*command, "--preset", "original"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "value"),
+    [
+        ("--hidden_size 8", "hidden_size", 8),
+        ("--logit_loss mse", "sequence_loss_weight", 0),
+        ("--alpha 0", "alpha", 0),
+        ("--augmentation_rounds 2", "transfer_sentences", 0),
+        ("--distillation 0", "num_train_epochs", 10),
+        ("--distillation 0", "transfer_sentences", 0),
+        ("--embedding_type bert", "vocabulary_size", 0),
+        ("--tokenizer_name t", "vocabulary_size", 0),
+        ("--prune_vocabulary 1", "vocabulary_size", 0),
+        ("--student_model_name_or_path s", "vocabulary_size", 0),
+        ("--student_model_name_or_path s", "sequence_loss_weight", 1),
+        ("--student_model_name_or_path s --model_name auto", "sequence_loss_weight", 0),
+        ("--student_checkpoint s.pt", "learning_rate", None),
+        ("--model_name tinybert", "learning_rate", None),
+        ("--model_name tinybert", "alpha", 0),
+        ("--model_name tinybert", "logit_loss", "ce"),
+    ],
+)
+def test_the_recipe_gives_way_to_what_is_given(flags, name, value):
+    groups = parse_arguments([*DATA, "--teacher_model_name_or_path", "teacher", *flags.split()])
+    [found] = [getattr(group, name) for group in groups if hasattr(group, name)]
+    assert found == value
+
+
+def test_without_a_teacher_or_labels_the_recipe_needs_neither():
+    model, _, _, _ = parse_arguments([*DATA, "--distillation", "0"])
+    assert model.embedding_type == "train"
+    _, _, training, _ = parse_arguments(["--path_to_annotations", "a.jsonl", "--path_to_val", "val.tsv"])
+    assert training.alpha == 0
+
+
+@pytest.mark.parametrize("flag", ["--task_name=ner", "--lr_params=1e-3", "--batch_size=32"])
+def test_a_flag_of_the_script_selects_its_defaults_and_says_so(flag, capsys):
+    command = [*DATA, "--teacher_model_name_or_path", "teacher", flag]
+    model, data, training, _ = parse_arguments(command)
+    assert (model.embedding_type, training.logit_loss, data.transfer_sentences) == ("train", "mse", 0)
+    assert f"{flag.partition('=')[0]} is a flag of the BioBERT Distillation script" in capsys.readouterr().out
+    assert parse_arguments([*command, "--preset", "recipe"]).training.logit_loss == "ce"
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "bc2gm").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_rows_of_the_script_have_its_defaults(path):
+    _, _, training, _ = parse_arguments([str(path)])
+    assert (training.logit_loss, training.alpha, training.sequence_loss_weight) == ("mse", 0, 0)
 
 
 def test_flags_override_yaml(tmp_path):

@@ -184,8 +184,9 @@ def save_student(
     rule: str = "apart",
     trained: bool = False,
 ) -> Path:
-    """A student (of the kind bilstm or bert) with its ONNX files: a random one, that finds something nearly everywhere,
-    or one that has learnt the rule of `tag` (and that cells and mice are of the type CELL, if the tags have that).
+    """A student (of the kind bilstm, features or bert) with its ONNX files: a random one, that finds something nearly
+    everywhere, or one that has learnt the rule of `tag` (and that cells and mice are of the type CELL, if the tags have
+    that).
     """
     model, tokenizer = trained_student(kind, tuple(tags)) if trained else random_student(kind, tags)
     model.config.word_rule = rule
@@ -213,7 +214,9 @@ def save_reader(folder: Path, blank: bool) -> None:
 
 
 def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """A student (of the kind bilstm or bert) with random weights, and its tokenizer."""
+    """A student with random weights, of the kind bilstm, features (a BiLSTM that also reads how words are written) or
+    bert, and its tokenizer.
+    """
     tokenizer = wordpiece()
     if kind == "bert":
         model = bert(tokenizer, tags, seed=3)
@@ -221,8 +224,11 @@ def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, Pre
             setattr(model.config, name, value)
     else:
         torch.manual_seed(3)
-        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **label_config(tags))
+        options = label_config(tags) | {"word_feature_rows": 20 if kind == "features" else 0}
+        config = BiLSTMConfig(len(tokenizer), 8, 8, pad_token_id=tokenizer.pad_token_id, **options)
         model = BiLSTMForTokenClassification(config)
+        if kind == "features":
+            torch.nn.init.normal_(model.feature_embeddings.weight[1:])
         torch.nn.init.normal_(model.classifier.weight, std=3)
     return model, tokenizer
 

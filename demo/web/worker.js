@@ -50,7 +50,7 @@ async function load(folder) {
   const rule = RULES[config.word_rule ?? config.word_pattern ?? "characters"];
   if (!rule) throw new Error(`${folder}/config.json: word_rule is none of ${Object.keys(RULES).join(", ")}`);
   const tokenizer = await AutoTokenizer.from_pretrained(folder);
-  // "custom" is whatever reads `input_ids` and `attention_mask`: a BiLSTM as well as a BERT.
+  // "custom" is whatever reads `input_ids` and `attention_mask` (and more): a BiLSTM as well as a BERT.
   const model = await PreTrainedModel.from_pretrained(folder, {
     config: { ...config, model_type: "custom" },
     device: "wasm",
@@ -70,14 +70,42 @@ async function load(folder) {
   };
 }
 
-// The logits of each word (as the rule found it), at its first subword (alignment.predict_words).
-async function predictWords({ model, tokenizer, before, after, maxLength }, words) {
+// The checksum of a string's UTF-8 (zlib.crc32).
+function crc32(text) {
+  let sum = 0xffffffff;
+  for (const byte of new TextEncoder().encode(text)) {
+    sum ^= byte;
+    for (let bit = 0; bit < 8; bit++) sum = (sum >>> 1) ^ (sum & 1 ? 0xedb88320 : 0);
+  }
+  return ~sum >>> 0;
+}
+
+// A row for each of the features of a word: its shape, its beginning and its end (word_features.word_features).
+function wordFeatures(word, rows) {
+  const letters = [...word];
+  const shape = letters.map((letter) =>
+    /\p{Nd}/u.test(letter) ? "d" : /\p{Uppercase}/u.test(letter) ? "X" : /\p{L}/u.test(letter) ? "x" : letter,
+  );
+  const parts = [
+    shape.join("").replace(/(.)\1{3,}/gsu, "$1$1$1"),
+    letters.slice(0, 3).join(""),
+    letters.slice(-3).join(""),
+  ];
+  return parts.map((part, number) => 1 + number * rows + (crc32(part) % rows));
+}
+
+// The logits of each word (as the rule found it), at its first subword (windows.predict_windows).
+async function predictWords({ config, model, tokenizer, before, after, maxLength }, words) {
   const ids = [];
   const starts = [];
+  const features = [];
+  const rows = config.word_feature_rows;
   for (const [word] of words) {
     starts.push(ids.length);
-    const pieces = tokenizer.encode(word, { add_special_tokens: false });
-    ids.push(...(pieces.length ? pieces : [tokenizer.unk_token_id ?? tokenizer.pad_token_id]));
+    let pieces = tokenizer.encode(word, { add_special_tokens: false });
+    if (!pieces.length) pieces = [tokenizer.unk_token_id ?? tokenizer.pad_token_id];
+    ids.push(...pieces);
+    if (rows) features.push(...Array(pieces.length).fill(wordFeatures(word, rows)));
   }
   const room = maxLength - before.length - after.length;
   const overlap = room >> 2;
@@ -87,8 +115,15 @@ async function predictWords({ model, tokenizer, before, after, maxLength }, word
     const high = cut + room < ids.length ? cut + room - overlap + (overlap >> 1) : ids.length;
     if (starts[logits.length] >= high) continue; // in the midst of a long word
     const input = [...before, ...ids.slice(cut, cut + room), ...after];
-    const tensor = (values) => new Tensor("int64", BigInt64Array.from(values, BigInt), [1, values.length]);
-    const output = await model({ input_ids: tensor(input), attention_mask: tensor(input.map(() => 1)) });
+    const tensor = (values, ...dims) =>
+      new Tensor("int64", BigInt64Array.from(values, BigInt), [1, input.length, ...dims]);
+    const inputs = { input_ids: tensor(input), attention_mask: tensor(input.map(() => 1)) };
+    if (rows) {
+      const special = (tokens) => tokens.map(() => [0, 0, 0]);
+      const own = [...special(before), ...features.slice(cut, cut + room), ...special(after)];
+      inputs.word_features = tensor(own.flat(), 3);
+    }
+    const output = await model(inputs);
     const labels = output.logits.dims[2];
     while (starts[logits.length] < high) {
       const place = (starts[logits.length] - cut + before.length) * labels;

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .runtime.schemes import SCHEMES
 from .runtime.tags import UserError
+from .runtime.word_features import MOST_ROWS
 
 TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
@@ -113,6 +114,12 @@ class ModelArguments:
         "taken instead of the teacher's.",
     )
     embedding_size: int = option(300, "bilstm only: embedding dimension.")
+    word_feature_rows: int = option(
+        0,
+        "bilstm only: add to each subword's embedding those of its word's shape, beginning and end, hashed into this "
+        "many rows each, so that a student with a lower-casing tokenizer sees case. Only labels teach it what case "
+        "means (--alpha). 0: none.",
+    )
     hidden_size: int | None = option(
         None, "LSTM units per direction (default: 300), or hidden size of a TinyBERT (default: 312)."
     )
@@ -135,6 +142,8 @@ class ModelArguments:
             check(value is None or value > 0, f"--{name} must be positive, got {value}.")
         for name in ("classifier_size", "vocabulary_size"):
             check(getattr(self, name) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
+        rows = self.word_feature_rows
+        check(0 <= rows <= MOST_ROWS, f"--word_feature_rows must be from 0 to {MOST_ROWS:,}, got {rows}.")
         hidden_size = self.hidden_size if self.model_name == "tinybert" else None
         check(
             hidden_size is None or hidden_size % TINYBERT_HEADS == 0,
@@ -149,7 +158,7 @@ class ModelArguments:
             not self.embeddings_from or self.embedding_type == "svd",
             f"--embeddings_from is for --embedding_type svd, not {self.embedding_type}.",
         )
-        sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size")
+        sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size", "word_feature_rows")
         given = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
         given += ["embedding_type"] * (self.embedding_type != "train")
         check(
@@ -169,7 +178,7 @@ class ModelArguments:
             not (self.student_layers and other_sizes),
             f"--student_layers gives the student the teacher's sizes; leave out --{' and --'.join(other_sizes)}.",
         )
-        for name in ("classifier_size", "embedding_dropout"):
+        for name in ("classifier_size", "embedding_dropout", "word_feature_rows"):
             check(
                 not getattr(self, name) or self.model_name == "bilstm",
                 f"--{name} is for --model_name bilstm, not {self.model_name}.",

@@ -4,8 +4,9 @@ import argparse
 import dataclasses
 import difflib
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -20,6 +21,7 @@ from .arguments import (
     PublishingArguments,
     ReportArguments,
 )
+from .presets import PRESETS, SCRIPT_ONLY, recipe_defaults
 from .runtime.tags import UserError
 
 if TYPE_CHECKING:
@@ -42,23 +44,25 @@ USAGE = (
     "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
     "       %(prog)s convert IN OUT"
 )
+USUAL = {"teacher_model_name_or_path": ["TEACHER"], "path_to_train": "FILE"}  # whose defaults --help shows
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
 
 class _Parser(argparse.ArgumentParser):
     """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
 
-    def __init__(self, *groups: type, prog: str, usage: str):
+    def __init__(self, *groups: type, prog: str, usage: str, defaults: Mapping[str, Any] | None = None):
         super().__init__(prog=prog, usage=usage, allow_abbrev=False)
+        self.own_defaults = defaults or {}
         for group in groups:
             summary, _, _ = (group.__doc__ or "").partition("\n")
             section = self.add_argument_group(summary.rstrip("."))
             for field in dataclasses.fields(group):
                 self._add_field(section, field)
 
-    @staticmethod
-    def _add_field(section: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
+    def _add_field(self, section: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = self.own_defaults.get(field.name, default)
         kind: Any = field.type
         if isinstance(kind, UnionType):  # with None
             [kind] = [each for each in get_args(kind) if each is not type(None)]
@@ -99,7 +103,8 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         raise UserError(f"{argv[0]}: no such file. It is no command ({commands}), flag or YAML file.")
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
-        parser = _Parser(*own, prog=PROGRAM, usage=USAGE)
+        parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
+        _add_preset(parser)
         parser.epilog = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
         parser.print_help()
         sys.exit()
@@ -112,7 +117,9 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
 
     groups: Any = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
     full = Parser(groups, prog=PROGRAM, usage=USAGE, allow_abbrev=False)
+    _add_preset(full)
     if "--help-all" in argv:
+        full.set_defaults(**recipe_defaults(USUAL))
         full.print_help()
         sys.exit()
     known = _option_names(full)
@@ -125,14 +132,44 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     if arguments and not arguments[0].startswith("-"):
         config = arguments.pop(0)
         arguments = _read_config(config, known) + arguments
+    translated = _translate_flags(arguments, known)
+    parsed = vars(full.parse_args(translated))
+    if (parsed["preset"] or _preset_of(_flags(arguments))) == "recipe":
+        full.set_defaults(**recipe_defaults({name: parsed[name] for name in _flags(translated)}))
     try:
-        return RunArguments(
-            *full.parse_args_into_dataclasses(_translate_flags(arguments, known), look_for_args_file=False)
-        )
+        return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
     except UserError:
         raise
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from None
+
+
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="recipe: arguments that are not given have the values of configs/recipe.yaml, or with --student_layers of "
+        "configs/recipe_transformer.yaml, as far as they fit those that are given; these are the defaults shown here. "
+        "original: the loss, sizes and rates of the BioBERT Distillation script. Default: recipe, unless one of the "
+        f"script's own flags (--{', --'.join(SCRIPT_ONLY)}) is given.",
+    )
+
+
+def _preset_of(flags: Sequence[str]) -> str:
+    """Return the preset of a command line that names none; says so if that is not the usual one."""
+    own = [flag for flag in flags if flag in SCRIPT_ONLY]
+    if own and int(os.environ.get("RANK", 0)) == 0:
+        print(
+            f"--{own[0]} is a flag of the BioBERT Distillation script, whose loss, sizes and rates are taken (--preset "
+            "original). --preset recipe makes better students."
+        )
+    return "original" if own else "recipe"
+
+
+def _flags(arguments: Sequence[str]) -> list[str]:
+    """The names of the flags among arguments, with underscores."""
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    return [flag.removeprefix("--").partition("=")[0].replace("-", "_") for flag in flags]
 
 
 def parse_prediction(argv: Sequence[str]) -> PredictionArguments:

@@ -130,6 +130,6 @@ def test_the_stock_pipeline_of_transformers_js_reads_the_folder(tmp_path):
     answer = json.loads(subprocess.run(command, cwd=SOURCE, check=True, capture_output=True, text=True).stdout)
     find = web.python_pipeline(student)
     input_ids = torch.tensor([find.tokenizer("the p53 kinase")["input_ids"]])
-    [logits] = find.network(input_ids.numpy(), torch.ones_like(input_ids).numpy())
+    [logits] = find.network(input_ids=input_ids.numpy(), attention_mask=torch.ones_like(input_ids).numpy())
     best = [find.model.config.id2label[label] for label in logits.argmax(-1).tolist()]
     assert [each["entity"] for each in answer] == best[1:-1]

@@ -55,7 +55,7 @@ def test_a_published_student_stands_alone(hub, command, tmp_path, capsys):
     expected = """README.md run.yaml all_results.json benchmark.json training_curve.png f1_against_latency.png
         config.json model.safetensors tokenizer.json tokenizer_config.json onnx/model.onnx onnx/model_quantized.onnx
         configuration_bilstm.py modeling_bilstm.py pipeline.py schemes.py tags.py windows.py words.py onnx_model.py
-        decoding.py confidence.py mentions.py"""
+        decoding.py confidence.py mentions.py word_features.py"""
     assert set(expected.split()) == set(files) - {".gitattributes"}
     secrets = [hub.token, str(tmp_path), str(Path.home()), sys.prefix, "secret"]
     secrets += [name for name in [socket.gethostname()] if len(name) > 4]  # a shorter one is found anywhere
@@ -139,6 +139,7 @@ def test_the_run_as_a_file(command, tmp_path):
     assert main([*command, "--signals_dir", str(tmp_path / "signals"), "--alpha", "0.25"]) == 0
     written = yaml.safe_load(Path("out/run.yaml").read_text())
     assert written["teacher_model_name_or_path"] == ["teacher"] and written["path_to_unlabeled"] == ["text.txt"]
+    assert written["preset"] == "original", "so that what is not written is what the run took"
     assert written["alpha"] == 0.25 and written["vocabulary_size"] == 120 and "output_dir" not in written
     assert not {"label_names", "greater_is_better", "activation_checkpointing"} & written.keys(), (
         "settled by Trainer anyway"

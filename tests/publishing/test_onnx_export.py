@@ -50,6 +50,7 @@ def student(kind):
     if kind == "xlnet":
         return XLNetForTokenClassification(XLNetConfig(d_model=24, n_layer=2, n_head=2, d_inner=32, **common))
     sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
+    sizes["word_feature_rows"] = 30 * (kind == "features")
     if kind == "bert embeddings":
         table = {"vocab_size": len(TOKENIZER), "hidden_size": 24, "max_position_embeddings": 64}
         sizes |= {"embedding_type": "bert", "bert_config": table}
@@ -59,7 +60,7 @@ def student(kind):
 @pytest.mark.isa
 @pytest.mark.parametrize(
     "kind",
-    ["bilstm", "deep head", "bert embeddings", "tinybert", "roberta", "distilbert", "albert", "xlnet"],
+    ["bilstm", "deep head", "bert embeddings", "features", "tinybert", "roberta", "distilbert", "albert", "xlnet"],
 )
 def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
     model = student(kind).eval()
@@ -70,16 +71,19 @@ def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kin
     exported = OnnxModel(tmp_path / "onnx" / "model.onnx", model.config, threads=1)
     for lengths in ([1], [7], [3, 9, 5], [2, 2, 2, 2], [1, 30, 64, 17, 64]):
         mask = (torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]).long()
-        ids = torch.randint(5, len(TOKENIZER), mask.shape) * mask
+        inputs = {"input_ids": torch.randint(5, len(TOKENIZER), mask.shape) * mask, "attention_mask": mask}
+        if kind == "features":
+            inputs["word_features"] = torch.randint(1, 91, (*mask.shape, 3)) * mask[..., None]
         with torch.no_grad():
-            expected = model(input_ids=ids, attention_mask=mask).logits
-        found = torch.from_numpy(exported(ids.numpy(), mask.numpy()))
+            expected = model(**inputs).logits
+        arrays = {name: values.numpy() for name, values in inputs.items()}
+        found = torch.from_numpy(exported(**arrays))
         np.testing.assert_allclose(found[mask.bool()], expected[mask.bool()], atol=1e-4)
     if kind != "xlnet":  # whose padding is not neutral
         in_int8 = OnnxModel(tmp_path / "onnx" / "model_quantized.onnx", model.config, threads=1)
-        together = in_int8(ids.numpy(), mask.numpy())
+        together = in_int8(**arrays)
         for row, length in enumerate(lengths):
-            alone = in_int8(ids[row : row + 1, :length].numpy(), mask[row : row + 1, :length].numpy())
+            alone = in_int8(**{name: values[row : row + 1, :length] for name, values in arrays.items()})
             np.testing.assert_allclose(together[row, :length], alone[0], atol=1e-5)
 
 
@@ -90,7 +94,8 @@ def test_int8_weights_have_a_scale_for_each_unit(tmp_path):
         model.get_input_embeddings().weight[4].mul_(1000)  # [MASK], which no text has
     [whole, quantized] = write_onnx(model, tmp_path)
     ids = np.arange(5, 45)[None]
-    answers = [OnnxModel(path, model.config)(ids, np.ones_like(ids)) for path in (whole, quantized)]
+    inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    answers = [OnnxModel(path, model.config)(**inputs) for path in (whole, quantized)]
     largest = np.abs(answers[0]).max((0, 1))
     assert (np.abs(answers[0] - answers[1]).max((0, 1)) < 0.02 * largest).all()
 

@@ -1,9 +1,11 @@
 import pytest
 import tiny
 import torch
+from tokenizers import normalizers
 
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification, Dropout
+from hf_distill.runtime.pipeline import predict_words
 from hf_distill.students.build import build_student, label_config
 
 BERT_FIELDS = {
@@ -52,16 +54,34 @@ def test_reading_by_hand_is_what_a_packed_lstm_gives():
     torch.testing.assert_close(read * wider[..., None], torch.nn.functional.pad(expected, (0, 0, 0, 3)))
 
 
-@pytest.mark.parametrize("options", [{}, {"classifier_size": 5}, {"embedding_type": "bert"}, {"n_layers": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"classifier_size": 5}, {"embedding_type": "bert"}, {"n_layers": 1}, {"word_feature_rows": 4}],
+)
 def test_logits_do_not_depend_on_padding(tokenizer, options):
     student = build_student(tiny.bilstm_arguments(**options), tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()
     ids = torch.randint(5, len(tokenizer), (3, 9))
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    padded = student(input_ids=ids * mask, attention_mask=mask).logits
+    inputs = {"input_ids": ids * mask}
+    if options.get("word_feature_rows"):
+        inputs["word_features"] = torch.randint(1, 13, (3, 9, 3)) * mask[..., None]
+    padded = student(**inputs, attention_mask=mask).logits
     assert padded.shape == (3, 9, 5)
-    torch.testing.assert_close(padded[1:2, :4], student(input_ids=ids[1:2, :4]).logits)
-    torch.testing.assert_close(padded[::2], student(input_ids=ids[::2]).logits)
+    short, full = ({name: values[part] for name, values in inputs.items()} for part in (1, slice(None, None, 2)))
+    short = {name: values[None, :4] for name, values in short.items()}
+    torch.testing.assert_close(padded[1:2, :4], student(**short).logits)
+    torch.testing.assert_close(padded[::2], student(**full).logits)
+
+
+def test_a_student_that_reads_features_sees_case_and_does_not_go_without():
+    student, tokenizer = tiny.random_student("features", tiny.TAGS)
+    tokenizer.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    small, capital = predict_words(student.eval(), tokenizer, [["the", "was"], ["the", "WAS"]], 64)
+    assert abs(small - capital).max() > 0.1
+    assert student.feature_embeddings.weight[0].abs().sum() == 0
+    with pytest.raises(ValueError, match="also reads how words are written"):
+        student(**tokenizer("the was", return_tensors="pt"))
 
 
 @pytest.mark.isa

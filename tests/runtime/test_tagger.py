@@ -31,9 +31,10 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["characters", "apart", "within"])
+@pytest.fixture(scope="module", params=["characters", "apart", "within", "apart-features"])
 def folder(request, tmp_path_factory):
-    return tiny.save_student(tmp_path_factory.mktemp("student"), rule=request.param)
+    rule, _, kind = request.param.partition("-")
+    return tiny.save_student(tmp_path_factory.mktemp("student"), kind or "bilstm", rule=rule)
 
 
 def texts():
@@ -90,9 +91,9 @@ def test_auto_takes_the_quicker_file(folder, monkeypatch, slow):
             super().__init__(path, *args)
             self.delay = 0.02 if path.name == ONNX_FILES[slow] else 0.0
 
-        def __call__(self, *inputs):
+        def __call__(self, **inputs):
             sleep(self.delay)
-            return super().__call__(*inputs)
+            return super().__call__(**inputs)
 
     monkeypatch.setattr("hf_distill.runtime.tagger.OnnxModel", Delayed)
     find = Tagger.from_pretrained(folder, precision="auto")

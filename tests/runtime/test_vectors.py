@@ -25,13 +25,15 @@ def read(rule):
 def network(vector, labels):
     """A network that gives the vector's logits where they are asked for."""
 
-    def forward(input_ids, attention_mask):
+    def forward(input_ids, attention_mask, word_features=None):
         assert input_ids.dtype == attention_mask.dtype == np.int64
         values = np.full((*input_ids.shape, labels), np.nan, dtype=np.float32)
         for row, (ids, mask) in enumerate(zip(input_ids, attention_mask, strict=True)):
             for window in vector["windows"]:
                 if window["input_ids"] == ids[: mask.sum()].tolist():
                     first, positions = window["first_word"], window["word_positions"]
+                    if "word_features" in window:
+                        assert word_features[row, : mask.sum()].tolist() == window["word_features"]
                     values[row, positions] = vector["logits"][first : first + len(positions)]
         return values
 
@@ -61,8 +63,10 @@ def test_the_tagger_gives_the_vectors(find):
         text = vector["text"]
         placed = locate_words(text, tagger.rule)
         assert [list(place) for place in word_places(placed)] == vector["words"], text
-        [windows] = make_windows(tagger.tokenizer, [placed["words"]], tagger.max_length)
-        assert [vars(window) for window in windows if window.word_positions] == vector["windows"], text
+        [windows] = make_windows(tagger.tokenizer, [placed["words"]], tagger.max_length, tagger.feature_rows)
+        for window, expected in zip((each for each in windows if each.word_positions), vector["windows"], strict=True):
+            features = window.word_features if window.word_features is None else window.word_features.tolist()
+            assert vars(window) | {"word_features": features} == {"word_features": None} | expected, text
         tagger.network = network(vector, len(tagger.tags))
         [(_, labels, mentions)] = tagger.tag([text])
         assert [tagger.tags[label] for label in labels] == vector["tags"], text

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import tiny
 import torch
 from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
 
+from hf_distill import Tagger
 from hf_distill.arguments import ModelArguments
 from hf_distill.students.build import build_student, label_config
 from hf_distill.students.save import save_model
@@ -42,6 +44,22 @@ def test_saved_students_load_without_this_package(tmp_path, tokenizer, monkeypat
         torch.testing.assert_close(logits, student(**encoded).logits)
         code = {path.name for path in Path(kind).glob("*_bilstm.py")}
         assert code == (set() if kind == "tinybert" else {"configuration_bilstm.py", "modeling_bilstm.py"})
+
+
+def test_a_student_that_reads_features_brings_all_that_makes_them(tmp_path):
+    student, texts = tiny.save_student(tmp_path / "student", "features"), [*map(" ".join, tiny.sentences(20, seed=6))]
+    code = """
+import json, sys
+sys.modules["hf_distill"] = None
+from transformers import pipeline
+find = pipeline("token-classification", model=sys.argv[1], trust_remote_code=True)
+json.dump([[(each["start"], each["end"]) for each in find(text)] for text in sys.argv[2:]], sys.stdout)
+"""
+    done = subprocess.run([sys.executable, "-c", code, student, *texts], check=True, capture_output=True, text=True)
+    found = [
+        [[each["start"], each["end"]] for each in mentions] for mentions in Tagger(student, precision="fp32")(texts)
+    ]
+    assert json.loads(done.stdout) == found and sum(map(len, found)) > 20
 
 
 def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):

@@ -18,6 +18,7 @@ from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import label_config
 from hf_distill.teachers.labels import match_labels
 from hf_distill.teachers.signals import SignalStore, attach_signals, read_signals
+from hf_distill.teachers.teacher import Teacher
 from hf_distill.training.trainer import DistillationTrainer
 from hf_distill.training_arguments import DistillationArguments
 
@@ -136,6 +137,25 @@ def test_stored_signals_equal_the_live_teacher(tmp_path, tokenizer, encoded, fam
     assert "teacher_logits" in stored_rows.column_names
     stored = train(tmp_path / "stored", bilstm(tokenizer), tokenizer, None, stored_rows, max_steps=3)
     assert_same(weights(live), weights(stored))
+
+
+def test_features_of_words_reach_student_and_teacher(tmp_path):
+    """A student that reads them learns from another one, live or stored, though their tokenizers are the same."""
+    model, tokenizer = tiny.random_student("features", tiny.TAGS)
+    teacher = Teacher(model, tokenizer, match_labels(tiny.TAGS, tiny.TAGS), 64)
+    text = tiny.corpus(40, seed=2)
+    rows = encode_dataset(text, tokenizer, 64, tiny.TAGS, keep_tokens=True, feature_rows=20)
+    live = train(tmp_path / "live", tiny.random_student("features", tiny.TAGS)[0], tokenizer, teacher, rows)
+    stored_rows = attach_signals([SignalStore(teacher, text, tmp_path / "signals")], rows)
+    stored = train(tmp_path / "stored", tiny.random_student("features", tiny.TAGS)[0], tokenizer, None, stored_rows)
+    assert_same(weights(live), weights(stored))
+    log = next(log for log in live.state.log_history if "loss" in log)
+    assert log["logit_loss"] > 0
+    start = tiny.random_student("features", tiny.TAGS)[0].state_dict()["feature_embeddings.weight"]
+    moved = weights(live)["feature_embeddings.weight"] != start
+    assert moved[1:].any() and not moved[0].any()
+    with pytest.raises(UserError, match="encode_dataset.*feature_rows"):
+        train(tmp_path, model, tokenizer, None, encode_dataset(text, tokenizer, 64, tiny.TAGS))
 
 
 def test_stored_signals_of_a_head_in_iob2_equal_the_live_teacher(tmp_path, tokenizer):

@@ -27,6 +27,7 @@ def encode_dataset(
     keep_tokens: bool = False,
     piece_tokenizer: PreTrainedTokenizerBase | None = None,
     by_length: bool = False,
+    feature_rows: int = 0,
 ) -> Dataset:
     """Tokenise a dataset with the columns `tokens` and `tags` into one row per window.
 
@@ -38,6 +39,8 @@ def encode_dataset(
         keep_tokens: add a column `tokens` with the whole sentence, for a live teacher with another tokenizer.
         piece_tokenizer: add a column `pieces` with this tokenizer's number of subwords of each word, lower-cased.
         by_length: sort by length, longest first, so that evaluation batches need little padding.
+        feature_rows: `word_feature_rows` of the student's configuration; if it has any, add a column `word_features`
+            (`Window.word_features` as bytes of 16-bit numbers).
 
     Returns:
         A dataset with the columns `input_ids`, `word_positions`, `first_word`, `sentence` (row in `dataset`), `length`
@@ -55,7 +58,7 @@ def encode_dataset(
     def encode(batch: Mapping[str, list], indices: list[int]) -> dict[str, list]:
         rows = []
         pieces = word_pieces(batch, piece_tokenizer) if piece_tokenizer else None
-        for row, windows in enumerate(make_windows(tokenizer, batch["tokens"], max_length)):
+        for row, windows in enumerate(make_windows(tokenizer, batch["tokens"], max_length, feature_rows)):
             for window in windows:
                 words = slice(window.first_word, window.first_word + len(window.word_positions))
                 sentence_tags = batch["tags"][row]
@@ -71,6 +74,8 @@ def encode_dataset(
                         else [-100] * len(window.word_positions),
                     }
                 )
+                if window.word_features is not None:
+                    rows[-1]["word_features"] = window.word_features.astype(np.uint16).tobytes()
                 if keep_tokens:
                     rows[-1]["tokens"] = batch["tokens"][row]
                 if pieces is not None:
@@ -79,7 +84,9 @@ def encode_dataset(
 
     # An explicit fingerprint: `datasets` would hash the tokenizer's truncation and padding state, which varies.
     digests = [tokenizer_digest(each) for each in (tokenizer, piece_tokenizer) if each]
-    policy = f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {digests}"
+    policy = (
+        f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {digests} {feature_rows}"
+    )
     encoded = dataset.map(
         encode,
         batched=True,

@@ -17,10 +17,10 @@ from datasets.utils import tqdm
 from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
-from ..data.encoding import pad
 from ..files import MANIFEST_NAME, format_table
 from ..runtime.tagger import ONNX_FILES, Tagger
-from ..runtime.windows import make_windows
+from ..runtime.windows import make_windows, pad_windows
+from ..runtime.word_features import word_feature_rows
 from ..students.save import save_model
 from ..students.student import Student
 from ..teachers.teacher import Teacher
@@ -32,7 +32,7 @@ EXPORTED_SENTENCES = 512
 BLOCK = 10  # consecutive batches of one model before the next model runs
 
 Subject = Student | Teacher
-Inputs = Sequence[Tensor]  # `input_ids` and `attention_mask`
+Inputs = Mapping[str, Tensor]  # of a model, by name
 
 
 def measure(
@@ -76,7 +76,8 @@ def measure(
             files = [
                 file for path in paths for file in path.rglob("*") if file.is_file() and file.name != MANIFEST_NAME
             ]
-            longest = [[tensor.cpu() for tensor in _encode(part, batches[32][-1])] for part in parts]
+            encoded = [_encode(part, batches[32][-1]) for part in parts]
+            longest = [{name: values.cpu() for name, values in inputs.items()} for inputs in encoded]
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
                 before, peak = process.submit(_measure_memory, *arguments).result()
@@ -194,17 +195,15 @@ def _split(items: Sequence, size: int) -> list[Sequence]:
 
 
 def _encode(subject: Subject, sentences: Sequence[Sequence[str]], length: int = 0) -> Inputs:
-    """`input_ids` and `attention_mask` of the sentences' windows, padded to the longest.
+    """The inputs of the sentences' windows, padded to the longest.
 
     With a `length`, only the first window of each sentence, truncated and padded to that many subwords.
     """
     width = min(length or subject.max_length, subject.max_length)
-    windows = [each[:1] if length else each for each in make_windows(subject.tokenizer, sentences, width)]
-    ids = [window.input_ids for each in windows for window in each]
-    longest = width if length else max(map(len, ids))
-    input_ids = pad([row + [subject.tokenizer.pad_token_id] * (longest - len(row)) for row in ids])
-    attention_mask = pad([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
-    return input_ids.to(subject.model.device), attention_mask.to(subject.model.device)
+    split = make_windows(subject.tokenizer, sentences, width, word_feature_rows(subject.model.config))
+    windows = [window for each in split for window in (each[:1] if length else each)]
+    inputs = pad_windows(windows, subject.tokenizer.pad_token_id, width if length else 0)
+    return {name: torch.from_numpy(values).to(subject.model.device) for name, values in inputs.items()}
 
 
 def _load(path: Path, device: torch.device, trust_remote_code: bool) -> PreTrainedModel:
@@ -224,8 +223,8 @@ def _measure_seconds(
             for number, batch in enumerate([inputs[0], *inputs]):  # the first pass is a warm-up
                 _synchronise(parts)
                 start = time.perf_counter()
-                for part, (input_ids, attention_mask) in zip(parts, batch, strict=True):
-                    part.model(input_ids=input_ids, attention_mask=attention_mask)
+                for part, tensors in zip(parts, batch, strict=True):
+                    part.model(**tensors)
                 _synchronise(parts)
                 if number:
                     seconds[name].append(time.perf_counter() - start)
@@ -246,8 +245,8 @@ def _measure_memory(
     torch.set_num_threads(threads)
     before = _peak_memory(device)
     loaded = [_load(path, device, trust_remote_code) for path in paths]
-    for model, (input_ids, attention_mask) in zip(loaded, inputs, strict=True):
-        model(input_ids=input_ids.to(device), attention_mask=attention_mask.to(device))
+    for model, tensors in zip(loaded, inputs, strict=True):
+        model(**{name: values.to(device) for name, values in tensors.items()})
     return before, _peak_memory(device)
 
 

@@ -43,13 +43,14 @@ PUBLISHED_ARGUMENTS = frozenset(
 
 
 def write_run(path: str | Path, arguments: RunArguments) -> None:
-    """Write the arguments of a run that differ from the defaults as a YAML file that reproduces the student.
+    """Write the arguments of a run that differ from those of `--preset original` as a YAML file that reproduces the
+    student.
 
     Files and folders are given by name only.
     """
     # Defaults that __post_init__ sets. That of bf16 depends on the machine, so that bf16 is always written.
     computed = vars(DistillationArguments()) | {"bf16": None}
-    run = {}
+    run = {"preset": "original"}
     for group in (arguments.model, arguments.data, arguments.training):
         for field in dataclasses.fields(group):
             value = getattr(group, field.name)

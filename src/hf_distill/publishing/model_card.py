@@ -87,6 +87,7 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "architecture": ARCHITECTURES.get(config["model_type"], config["model_type"]),
         "types": types,
         "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
+        "word_features": bool(config.get("word_feature_rows")),
         "trained": args.do_train,
         "distilled": distilled,
         "teachers": taught_by(arguments),

@@ -15,9 +15,10 @@ from transformers import PreTrainedModel
 
 from ..evaluation.metrics import count
 from ..files import TEMPORARY
-from ..runtime.onnx_model import INPUTS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
+from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel, model_inputs
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
+from ..runtime.word_features import FEATURES
 from ..students.student import Student
 from ..training_arguments import cpu_capabilities
 
@@ -34,8 +35,8 @@ class _LogitsOnly(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.model(**dict(zip(model_inputs(self.model.config), inputs, strict=True))).logits
 
 
 def check_onnx_installed() -> None:
@@ -61,7 +62,7 @@ def export_onnx(
     """Write `folder`/onnx/model.onnx and model_quantized.onnx (int8), for any batch size and length.
 
     Args:
-        student: its model has the inputs `input_ids` and `attention_mask`.
+        student: its model has the inputs `model_inputs`.
         folder: the model's folder.
         sentences: lists of words, to compare ONNX Runtime with PyTorch.
         references: their gold tags.
@@ -230,17 +231,19 @@ def _trace(model: PreTrainedModel, path: str) -> None:
     # The traced graph holds for any batch size and length. Packed sequences need lengths in descending order.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
     attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    features = torch.zeros(2, 4, FEATURES, dtype=torch.long)
+    names = model_inputs(model.config)
     axes = {0: "batch", 1: "length"}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracer warnings; export_onnx compares the outputs instead
             torch.onnx.export(
                 _LogitsOnly(model).eval(),
-                (input_ids, attention_mask),
+                (input_ids, attention_mask, features)[: len(names)],
                 path,
-                input_names=INPUTS,
+                input_names=names,
                 output_names=["logits"],
-                dynamic_axes=dict.fromkeys([*INPUTS, "logits"], axes),
+                dynamic_axes=dict.fromkeys([*names, "logits"], axes),
                 dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:

@@ -119,6 +119,7 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
     model_args, args, datasets = arguments.model, arguments.training, corpora.datasets()
     sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
     sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
+    sizes |= {"word_feature_rows": "rows for each feature of words"}
     encoder = f"those of `{shown(model_args.embeddings_from)}`" if model_args.embeddings_from else "the teacher's"
     parts = {"svd": f"word embeddings, {encoder}", "bert": "the teacher's embedding module"}
     start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []

@@ -19,6 +19,8 @@ class BiLSTMConfig(PretrainedConfig):
         embedding_dropout: dropout probability on the input of the first LSTM layer.
         embedding_type: "train" for an embedding table, "bert" for BERT's full embedding module (`BertEmbeddings`).
         bert_config: the `BertConfig` fields that embedding type "bert" needs.
+        word_feature_rows: rows of embeddings for each feature of a word (its shape, its beginning and its end), which
+            are added to those of its subwords; 0 for none.
         tags: the tag of each class (IOB2 or IOBES). `id2label` holds IOB2 names, which stock pipelines need.
 
     Example:
@@ -39,6 +41,7 @@ class BiLSTMConfig(PretrainedConfig):
         embedding_dropout: float = 0.0,
         embedding_type: str = "train",
         bert_config: dict | None = None,
+        word_feature_rows: int = 0,
         tags: list[str] | None = None,
         pad_token_id: int | None = 0,
         **kwargs,
@@ -52,5 +55,6 @@ class BiLSTMConfig(PretrainedConfig):
         self.embedding_dropout = embedding_dropout
         self.embedding_type = embedding_type
         self.bert_config = bert_config
+        self.word_feature_rows = word_feature_rows
         self.tags = tags
         super().__init__(pad_token_id=pad_token_id, **kwargs)  # type: ignore[call-arg]  # kept like any other argument

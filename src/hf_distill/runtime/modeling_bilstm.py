@@ -13,6 +13,9 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from .configuration_bilstm import BiLSTMConfig
+from .word_features import FEATURES, word_feature_rows
+
+FEATURE_STD = 0.05  # of new embeddings of features, beside those of subwords, whose standard deviation is 1
 
 
 class Dropout(nn.Dropout):
@@ -63,6 +66,8 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             self.embeddings = BertEmbeddings(BertConfig(**config.bert_config))
         else:
             self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
+        if rows := word_feature_rows(config):
+            self.feature_embeddings = nn.Embedding(1 + FEATURES * rows, config.embedding_size, padding_idx=0)
         self.lstm = nn.LSTM(
             config.embedding_size,
             config.hidden_size,
@@ -89,6 +94,9 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         # PyTorch's default initialisation suits an LSTM. transformers skips the weights loaded from a checkpoint.
         if isinstance(module, (nn.Embedding, nn.Linear, nn.LSTM, nn.LayerNorm)):
             module.reset_parameters()
+            if module is getattr(self, "feature_embeddings", None):
+                nn.init.normal_(module.weight, std=FEATURE_STD)
+                module._fill_padding_idx_with_zero()
         elif isinstance(module, BertEmbeddings):  # non-persistent buffers, absent from checkpoints
             module.position_ids.copy_(torch.arange(module.position_ids.shape[-1])[None])
             module.token_type_ids.zero_()
@@ -142,6 +150,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        word_features: Tensor | None = None,
         labels: Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs,
@@ -149,11 +158,23 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         """Return logits [batch, subwords, labels] and, given `labels` [batch, subwords], the mean cross-entropy loss.
 
         Labels of -100 are ignored. Padding must be on the right; it does not change the logits of other subwords.
-        `token_type_ids` is accepted, because BERT tokenizers return it, but not used.
+        `word_features` [batch, subwords, 3] (`windows.make_windows`) is needed if the configuration has
+        `word_feature_rows`. `token_type_ids` is accepted, because BERT tokenizers return it, but not used.
+
+        Raises:
+            ValueError: `word_features` are missing.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        hidden = self._read(self.embedding_dropout(self.embeddings(input_ids)), attention_mask)
+        states = self.embeddings(input_ids)
+        if self.config.word_feature_rows:
+            if word_features is None:
+                raise ValueError(
+                    "This student also reads how words are written (`word_features`), which a tokenizer does not give: "
+                    'use its own pipeline, pipeline("token-classification", model=..., trust_remote_code=True).'
+                )
+            states = states + self.feature_embeddings(word_features).sum(-2)
+        hidden = self._read(self.embedding_dropout(states), attention_mask)
         logits = self.classifier(self.dropout(hidden))
         loss = None
         if labels is not None:

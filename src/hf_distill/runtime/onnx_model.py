@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .tags import UserError
+from .word_features import word_feature_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
-INPUTS = ["input_ids", "attention_mask"]
+
+
+def model_inputs(config: PreTrainedConfig) -> list[str]:
+    """Return the names of the inputs of a student's network."""
+    return ["input_ids", "attention_mask", *(["word_features"] if word_feature_rows(config) else [])]
 
 
 class OnnxModel:
@@ -47,9 +52,11 @@ class OnnxModel:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's have no common class
             raise UserError(f"{path}: cannot be loaded, it may be damaged: {str(error).splitlines()[0]}") from None
+        found, expected = [each.name for each in self.session.get_inputs()], model_inputs(config)
+        if found != expected:
+            raise UserError(f"{path}: reads {', '.join(found)}; by its config.json it should: {', '.join(expected)}.")
         self.num_labels = self.session.get_outputs()[0].shape[-1]
 
-    def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        """Return logits [batch, subwords, labels] for `input_ids` and `attention_mask` [batch, subwords] (int64)."""
-        inputs = (np.asarray(values) for values in (input_ids, attention_mask))
-        return self.session.run(None, dict(zip(INPUTS, inputs, strict=True)))[0]
+    def __call__(self, **inputs: np.ndarray) -> np.ndarray:
+        """Return logits [batch, subwords, labels] for the inputs of `windows.pad_windows`."""
+        return self.session.run(None, inputs)[0]

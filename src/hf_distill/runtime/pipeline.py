@@ -22,6 +22,7 @@ from .onnx_model import OnnxModel
 from .schemes import model_tags
 from .tags import UserError
 from .windows import predict_windows, window_length
+from .word_features import word_feature_rows
 from .words import word_rule
 
 logger = logging.get_logger(__name__)
@@ -145,12 +146,12 @@ def predict_words(
     """
     num_labels = model.config.num_labels
     assert num_labels is not None  # a token classifier has labels
-    if isinstance(model, OnnxModel):
-        return predict_windows(model, tokenizer, sentences, max_length, num_labels)
 
-    def forward(input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        ids, mask = (torch.from_numpy(values).to(model.device) for values in (input_ids, attention_mask))
+    def forward(**inputs: np.ndarray) -> np.ndarray:
+        if isinstance(model, OnnxModel):
+            return model(**inputs)
+        tensors = {name: torch.from_numpy(values).to(model.device) for name, values in inputs.items()}
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-            return model(input_ids=ids, attention_mask=mask).logits.float().cpu().numpy()
+            return model(**tensors).logits.float().cpu().numpy()
 
-    return predict_windows(forward, tokenizer, sentences, max_length, num_labels)
+    return predict_windows(forward, tokenizer, sentences, max_length, num_labels, word_feature_rows(model.config))

@@ -17,7 +17,8 @@ from .confidence import Threshold, read_calibration, read_threshold
 from .mentions import find_mentions, locate_words
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from .tags import OUTSIDE, UserError
-from .windows import LONGEST_WINDOW, make_windows, predict_windows, window_length
+from .windows import LONGEST_WINDOW, Window, make_windows, pad_windows, predict_windows, window_length
+from .word_features import FEATURES, word_feature_rows
 from .words import word_rule
 
 ONNX_FILES = {"int8": QUANTIZED_NAME, "fp32": MODEL_NAME}
@@ -108,6 +109,7 @@ class Tagger:
             self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
             self.calibration = read_calibration(self.config)
             self.max_length = window_length(self.tokenizer, self.config)
+            self.feature_rows = word_feature_rows(self.config)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{folder / 'config.json'}: not that of a student: {error!r}.") from None
         list(make_windows(self.tokenizer, [["a"]], self.max_length))  # there is room for a word
@@ -120,7 +122,9 @@ class Tagger:
             raise UserError(f"{folder}: its tokenizer has {len(self.tokenizer):,} subwords, its network {rows:,}.")
         self.network = networks[0]
         if len(networks) > 1:
-            self.network = _quickest(networks, [self.tokenizer.pad_token_id] * min(PROBED_SUBWORDS, self.max_length))
+            ids = [self.tokenizer.pad_token_id] * min(PROBED_SUBWORDS, self.max_length)
+            features = np.zeros((len(ids), FEATURES), dtype=np.int64) if self.feature_rows else None
+            self.network = _quickest(networks, Window(ids, [], 0, features))
         self.precision = precision if precision in ONNX_FILES else list(ONNX_FILES)[networks.index(self.network)]
         self._made_of = (folder, self.precision, threads)
 
@@ -200,7 +204,9 @@ class Tagger:
         """
         located = [locate_words(_checked(text, number), self.rule) for number, text in enumerate(texts, 1)]
         words = [text["words"] for text in located]
-        return located, predict_windows(self.network, self.tokenizer, words, self.max_length, len(self.tags))
+        return located, predict_windows(
+            self.network, self.tokenizer, words, self.max_length, len(self.tags), self.feature_rows
+        )
 
 
 def _checked(text, number: int) -> str | list[str]:
@@ -241,14 +247,14 @@ def _onnx_files(precision: str) -> list[str]:
     return [f"onnx/{ONNX_FILES[name]}" for name in names]
 
 
-def _quickest(networks: Sequence[OnnxModel], window: list[int]) -> OnnxModel:
+def _quickest(networks: Sequence[OnnxModel], window: Window) -> OnnxModel:
     """Return the network that computes one window in the shortest time, for which they take turns."""
-    inputs = np.array([window]), np.ones((1, len(window)), dtype=np.int64)
+    inputs = pad_windows([window], pad_token_id=0)
     seconds = np.empty((PROBES, len(networks)))
     for turn in seconds:
         for number, network in enumerate(networks):
             start = perf_counter()
-            network(*inputs)
+            network(**inputs)
             turn[number] = perf_counter() - start
     return networks[int(seconds.min(0).argmin())]
 

@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .tags import UserError
+from .word_features import FEATURES, KEPT_WORDS, word_features
 
 if TYPE_CHECKING:
     import tokenizers
@@ -33,7 +34,6 @@ POSITIONS_AFTER_PADDING = tuple(
     "roberta xlm-roberta camembert longformer mpnet xlm-roberta-xl data2vec-text roberta-prelayernorm xmod ibert luke "
     "lilt layoutlmv3 markuplm esm".split()
 )
-KEPT_WORDS = 100_000  # size of a tokenizer's cache (words), about 30 MB
 
 
 class Tokenizer(Protocol):
@@ -61,11 +61,14 @@ class Window:
         input_ids: subword ids, special tokens included.
         word_positions: position in `input_ids` of the first subword of each word that is predicted in this window.
         first_word: index in the sentence of the first of these words; they are consecutive.
+        word_features: [subwords, 3], those of the word of each subword, 0 for special tokens; None if none were asked
+            for.
     """
 
     input_ids: list[int]
     word_positions: list[int]
     first_word: int
+    word_features: np.ndarray | None = None
 
 
 def window_length(tokenizer: Tokenizer, config: PretrainedConfig, max_seq_length: int | None = None) -> int:
@@ -119,8 +122,12 @@ def subwords(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]]) -> Iterat
         yield list(chain.from_iterable(own)), list(accumulate(map(len, own), initial=0))[:-1]
 
 
-def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int) -> Iterator[list[Window]]:
+def make_windows(
+    tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_length: int, feature_rows: int = 0
+) -> Iterator[list[Window]]:
     """Yield the windows of each sentence (a list of words), of at most `max_length` subwords with special tokens.
+
+    With `feature_rows`, those of the model (`word_feature_rows`), they have `word_features`.
 
     Raises:
         UserError: there is no room for a subword.
@@ -130,7 +137,11 @@ def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_l
     if room < 1:
         raise UserError(f"A window of {max_length} subwords has no room beside {len(before + after)} special tokens.")
     overlap = room // 4
-    for ids, starts in subwords(tokenizer, sentences):
+    for words, (ids, starts) in zip(sentences, subwords(tokenizer, sentences), strict=True):
+        features = None
+        if feature_rows:
+            features = np.array([word_features(word, feature_rows) for word in words], dtype=np.int64)
+            features = features.reshape(-1, FEATURES).repeat(np.diff([*starts, len(ids)]), axis=0)
         cuts = [0]
         while cuts[-1] + room < len(ids):
             cuts.append(cuts[-1] + room - overlap)
@@ -147,31 +158,57 @@ def make_windows(tokenizer: Tokenizer, sentences: Sequence[Sequence[str]], max_l
                         input_ids=before + ids[cut : cut + room] + after,
                         word_positions=[start + shift for start in starts[first:last]],
                         first_word=first,
+                        word_features=None
+                        if features is None
+                        else np.pad(features[cut : cut + room], ((len(before), len(after)), (0, 0))),
                     )
                 )
         yield windows
 
 
+def pad_windows(windows: Sequence[Window], pad_token_id: int, length: int = 0) -> dict[str, np.ndarray]:
+    """Return the inputs of a model for a batch of windows (int64), padded to the longest or to a given `length`.
+
+    They are `input_ids` and `attention_mask` [batch, subwords], and `word_features` [batch, subwords, 3] if the windows
+    have them.
+    """
+    length = length or max(len(window.input_ids) for window in windows)
+    inputs = {
+        "input_ids": np.full((len(windows), length), pad_token_id),
+        "attention_mask": np.zeros((len(windows), length), dtype=np.int64),
+    }
+    if windows[0].word_features is not None:
+        inputs["word_features"] = np.zeros((len(windows), length, FEATURES), dtype=np.int64)
+    for row, window in enumerate(windows):
+        size = len(window.input_ids)
+        inputs["input_ids"][row, :size] = window.input_ids
+        inputs["attention_mask"][row, :size] = 1
+        if window.word_features is not None:
+            inputs["word_features"][row, :size] = window.word_features
+    return inputs
+
+
 def predict_windows(
-    forward: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    forward: Callable[..., np.ndarray],
     tokenizer: Tokenizer,
     sentences: Sequence[Sequence[str]],
     max_length: int,
     num_labels: int,
+    feature_rows: int = 0,
 ) -> list[np.ndarray]:
     """Return the word logits of each sentence, one array [words, labels] (fp32) per sentence, in the given order.
 
     Windows of similar length share a batch of at most BATCH_SUBWORDS subwords, padding included.
 
     Args:
-        forward: computes logits [batch, subwords, labels] (fp32) from `input_ids` and `attention_mask`
-            [batch, subwords].
+        forward: computes logits [batch, subwords, labels] (fp32) from the inputs of `pad_windows`, by name.
         tokenizer: the model's tokenizer.
         sentences: lists of words.
         max_length: subwords per window, special tokens included.
         num_labels: number of labels of the model.
+        feature_rows: as in `make_windows`.
     """
-    split = make_windows(tokenizer, sentences, max_length)
+    split = make_windows(tokenizer, sentences, max_length, feature_rows)
     windows = [(number, window) for number, parts in enumerate(split) for window in parts if window.word_positions]
     logits = [np.empty((len(words), num_labels), dtype=np.float32) for words in sentences]
     order = sorted(range(len(windows)), key=lambda index: len(windows[index][1].input_ids))
@@ -180,12 +217,7 @@ def predict_windows(
         size = max(1, BATCH_SUBWORDS // longest)
         batch = [windows[index] for index in order[-size:]]
         del order[-size:]
-        input_ids = np.full((len(batch), longest), tokenizer.pad_token_id)
-        attention_mask = np.zeros((len(batch), longest), dtype=np.int64)
-        for row, (_, window) in enumerate(batch):
-            input_ids[row, : len(window.input_ids)] = window.input_ids
-            attention_mask[row, : len(window.input_ids)] = 1
-        values = forward(input_ids, attention_mask)
+        values = forward(**pad_windows([window for _, window in batch], tokenizer.pad_token_id))
         for row, (number, window) in enumerate(batch):
             words = slice(window.first_word, window.first_word + len(window.word_positions))
             logits[number][words] = values[row, window.word_positions]

@@ -172,6 +172,7 @@ def _build_bilstm(
         embedding_dropout=args.embedding_dropout,
         embedding_type="bert" if bert_config else "train",
         bert_config=bert_config,
+        word_feature_rows=args.word_feature_rows,
         pad_token_id=tokenizer.pad_token_id,
         **label_config(tags),
     )

@@ -17,6 +17,7 @@ from ..data.tag_format import TagFormat
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
 from ..runtime.windows import ALIGNMENT_POLICY, window_length
+from ..runtime.word_features import word_feature_rows
 from .labels import LabelMap, begins_with_inside, is_undecided, match_labels, teacher_tags
 from .loading import (
     explain_loading_errors,
@@ -26,6 +27,7 @@ from .loading import (
     own_settings,
     read_state_dict,
     resolve_model,
+    same_tokenizer,
 )
 from .parts import head_name
 
@@ -86,6 +88,10 @@ class Teacher:
         if not all(np.isfinite(scores).all() for scores in logits):
             raise UserError("The teacher's outputs are not all finite numbers. Try --bf16 0, or check its weights.")
         return logits
+
+    def reads_windows_of(self, tokenizer: PreTrainedTokenizerBase) -> bool:
+        """Whether it reads subwords of a student with this tokenizer, and nothing else of its words."""
+        return same_tokenizer(tokenizer, self.tokenizer) and not word_feature_rows(self.model.config)
 
     def fingerprint(self) -> str:
         """Return a digest of all that determines the teacher's outputs: weights, tokenizer, windows, label map."""

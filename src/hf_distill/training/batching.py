@@ -10,23 +10,24 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from ..data.encoding import pad
-from ..runtime.windows import Window, make_windows
-from ..teachers.loading import same_tokenizer
+from ..runtime.windows import Window, make_windows, pad_windows
+from ..runtime.word_features import FEATURES, word_feature_rows
 from ..teachers.teacher import Teacher
 
 
 class DistillationCollator:
     """Pads rows of `encode_dataset` to a batch; tokenises for a live teacher with another tokenizer.
 
-    A batch has `input_ids`, `attention_mask` [batch, subwords], `word_positions`, `word_mask` and `labels`
-    [batch, words]. Rows of `attach_signals` add `teacher_logits` [batch, words, n], `teacher_labels`
-    [batch, words, n - 1] if these are the largest, and `signal_mask` [batch, words].
+    A batch has `input_ids`, `attention_mask` [batch, subwords], for students that read them `word_features`
+    [batch, subwords, 3], `word_positions`, `word_mask` and `labels` [batch, words]. Rows of `attach_signals` add
+    `teacher_logits` [batch, words, n], `teacher_labels` [batch, words, n - 1] if these are the largest, and
+    `signal_mask` [batch, words].
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, teacher: Teacher | None = None):
         self.tokenizer = tokenizer
         self.teacher = teacher
-        self.shared = teacher is None or same_tokenizer(tokenizer, teacher.tokenizer)
+        self.shared = teacher is None or teacher.reads_windows_of(tokenizer)
 
     def __call__(self, rows: Sequence[Mapping]) -> dict[str, Tensor]:
         words = [len(row["word_positions"]) for row in rows]
@@ -37,6 +38,9 @@ class DistillationCollator:
             "word_mask": pad([[True] * count for count in words], False, torch.bool),
             "labels": pad([row["labels"] for row in rows], -100),
         }
+        if "word_features" in rows[0]:
+            features = (np.frombuffer(row["word_features"], np.uint16).reshape(-1, FEATURES) for row in rows)
+            batch["word_features"] = pad([each.astype(np.int64) for each in features])
         stored = [row.get("teacher_logits") for row in rows]
         missing = any(scores is None for scores in stored)
         if not missing or (self.teacher is None and any(scores is not None for scores in stored)):
@@ -55,20 +59,18 @@ class DistillationCollator:
         windows: list[Window] = []
         places: list[list[tuple[int, int]]] = []
         sentences = [row["tokens"] for row in rows]
-        for row, sentence_windows in zip(
-            rows, make_windows(self.teacher.tokenizer, sentences, self.teacher.max_length), strict=True
-        ):
+        feature_rows = word_feature_rows(self.teacher.model.config)
+        split = make_windows(self.teacher.tokenizer, sentences, self.teacher.max_length, feature_rows)
+        for row, sentence_windows in zip(rows, split, strict=True):
             sentence_places: list[tuple[int, int]] = []
             for window in sentence_windows:
                 sentence_places += [(len(windows), position) for position in window.word_positions]
                 windows.append(window)
             first = row["first_word"]
             places.append(sentence_places[first : first + len(row["word_positions"])])
-        pad_id = self.teacher.tokenizer.pad_token_id
-        return {
-            "teacher_input_ids": pad([window.input_ids for window in windows], pad_id),
-            "teacher_attention_mask": pad([[1] * len(window.input_ids) for window in windows]),
-            "teacher_places": pad(places),
+        inputs = pad_windows(windows, self.teacher.tokenizer.pad_token_id)
+        return {f"teacher_{name}": torch.from_numpy(values) for name, values in inputs.items()} | {
+            "teacher_places": pad(places)
         }
 
 

@@ -22,6 +22,7 @@ from ..files import record_checkpoint, recorded
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
+from ..runtime.word_features import word_feature_rows
 from ..students.projection import ProjectedStudent
 from ..students.save import save_pipeline
 from ..teachers.teacher import Teacher
@@ -111,6 +112,13 @@ class DistillationTrainer(Trainer):
             raise UserError("--sequence_loss_weight needs a student whose labels are tags of IOB2 or IOBES.")
         if processing_class is None:
             raise ValueError("DistillationTrainer needs processing_class, the student's tokenizer, to pad batches.")
+        for name in ("train_dataset", "eval_dataset"):
+            columns = getattr(kwargs.get(name), "column_names", None)
+            if word_feature_rows(model.config) and columns and "word_features" not in columns:
+                raise UserError(
+                    f"The student also reads how words are written: make its {name} by encode_dataset(..., "
+                    "feature_rows=student.config.word_feature_rows)."
+                )
         self.collator = DistillationCollator(processing_class, teacher)
         trained: PreTrainedModel | ProjectedStudent = model
         if any(self.weights.values()):
@@ -168,8 +176,8 @@ class DistillationTrainer(Trainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         # The columns that the collator reads, in place of the arguments of the model's forward.
-        columns = "input_ids word_positions first_word sentence labels teacher_logits teacher_labels tokens pieces"
-        self._signature_columns = columns.split()  # type: ignore[assignment]  # declared as None
+        columns = "input_ids word_features word_positions first_word sentence labels teacher_logits teacher_labels"
+        self._signature_columns = [*columns.split(), "tokens", "pieces"]  # type: ignore[assignment]  # declared as None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         if self.args.train_sampling_strategy != "group_by_length":
@@ -205,8 +213,7 @@ class DistillationTrainer(Trainer):
         if counts is None:
             counts = self._get_num_items_in_batch([inputs], inputs["input_ids"].device)
         outputs = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
+            **_model_inputs(inputs),
             **({"output_hidden_states": True} if self.weights["embedding"] or self.weights["hidden"] else {}),
             **({"output_attentions": True} if self.weights["attention"] else {}),
         )
@@ -270,11 +277,10 @@ class DistillationTrainer(Trainer):
     @torch.no_grad()
     def _teacher_forward(self, inputs: Mapping[str, Tensor]):
         assert self.teacher is not None  # the caller has checked
-        prefix = "" if self.collator.shared else "teacher_"
+        own = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=bool(self.args.bf16)):
             return self.teacher.model(
-                input_ids=inputs[f"{prefix}input_ids"],
-                attention_mask=inputs[f"{prefix}attention_mask"],
+                **(own if self.collator.shared else _model_inputs(inputs, "teacher_")),
                 output_hidden_states=bool(self.weights["embedding"] or self.weights["hidden"]),
                 output_attentions=bool(self.weights["attention"]),
             )
@@ -322,7 +328,7 @@ class DistillationTrainer(Trainer):
         """Cross-entropy with the labels, word logits [batch, words, labels] and labels; the teacher does not run."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+            outputs = model(**_model_inputs(inputs))
         logits = gather_words(outputs.logits.float(), inputs["word_positions"])
         labels = inputs["labels"]
         # Trainer averages over rows; this factor turns that into the mean over words.
@@ -443,6 +449,12 @@ class DistillationTrainer(Trainer):
             jobs.append(publish_checkpoint(checkpoint_folder, target, self.args, f"{message}, checkpoint"))
         # Trainer declares the attribute as None, and the jobs as a single future.
         self.push_in_progress = PushInProgress([*running, *jobs])  # type: ignore[assignment, arg-type]
+
+
+def _model_inputs(batch: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """The inputs of the student, or those with `prefix` of the teacher, by the names of their parameters."""
+    names = ("input_ids", "attention_mask", "word_features")
+    return {name: batch[prefix + name] for name in names if prefix + name in batch}
 
 
 def check_attentions(model: PreTrainedModel) -> None:

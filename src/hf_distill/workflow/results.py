@@ -26,6 +26,7 @@ from ..publishing.tables import SCORE_HEADER, score_cells, threshold_rows
 from ..runtime.confidence import Calibration
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types, spans
+from ..runtime.word_features import word_feature_rows
 from ..students.save import save_model
 from ..students.student import Student
 from ..teachers.signals import SignalStore, read_signals
@@ -108,7 +109,13 @@ def evaluate_student(
     for name, corpus in corpora.evaluated().items():
         with PartialState().main_process_first():
             encoded = encode_dataset(
-                corpus, student.tokenizer, student.max_length, student.tags, piece_tokenizer=pieces, by_length=True
+                corpus,
+                student.tokenizer,
+                student.max_length,
+                student.tags,
+                piece_tokenizer=pieces,
+                by_length=True,
+                feature_rows=word_feature_rows(student.model.config),
             )
         output = trainer.predict(encoded, metric_key_prefix=name)
         assert output.metrics is not None  # the rows have labels

@@ -31,6 +31,7 @@ from ..files import changed_files, checkpoints, missing_from_checkpoint, read_ma
 from ..publishing.hub import create_repository
 from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
+from ..runtime.word_features import word_feature_rows
 from ..students.build import build_student, check_parts, label_config
 from ..students.pruning import prune_vocabulary
 from ..students.student import Student
@@ -42,7 +43,6 @@ from ..teachers.loading import (
     model_digest,
     own_settings,
     resolve_model,
-    same_tokenizer,
 )
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
 from ..teachers.teacher import Teacher, WordTeacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
@@ -366,7 +366,7 @@ def train(
     training = args.do_train and not finished
     teachers = teachers if args.distillation else ()
     teacher = teachers[0] if training and teachers and not stores else None
-    keep_tokens = teacher is not None and not same_tokenizer(student.tokenizer, teacher.tokenizer)
+    keep_tokens = teacher is not None and not teacher.reads_windows_of(student.tokenizer)
     max_length = student.max_length
     if teacher is not None and not keep_tokens:
         # One tokenizer: the teacher reads the student's windows, so they have to suit both.
@@ -374,13 +374,22 @@ def train(
         teacher = dataclasses.replace(teacher, max_length=max_length)
     with PartialState().main_process_first():
         pieces = teachers[0].tokenizer if teachers else student.tokenizer
+        rows = word_feature_rows(student.model.config)
         evaluation = encode_dataset(
-            corpora.eval, student.tokenizer, max_length, student.tags, piece_tokenizer=pieces, by_length=True
+            corpora.eval,
+            student.tokenizer,
+            max_length,
+            student.tags,
+            piece_tokenizer=pieces,
+            by_length=True,
+            feature_rows=rows,
         )
         text = None
         if training:
             text = corpora.training_text(unlabeled=args.distillation)
-            text = encode_dataset(text, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens)
+            text = encode_dataset(
+                text, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens, feature_rows=rows
+            )
     if training and stores:
         text = attach_signals(stores, text)
     patience = args.early_stopping_patience

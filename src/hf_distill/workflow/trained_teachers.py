@@ -14,6 +14,7 @@ from ..data.job import describe_job, reserve_output_dir
 from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
 from ..files import changed_files, read_json, record, write_json
+from ..presets import BILSTM_LOSS, SMALL_BILSTM, SMALL_BILSTM_TRAINING
 from ..runtime.tags import UserError
 from ..students.save import save_model
 from ..students.student import Student
@@ -29,22 +30,6 @@ from .stages import Encoder, build, has_its_weights, probe_words, reserve_with_t
 logger = logging.get_logger(__name__)
 
 COMPANION_LAG = 0.1  # how far below the teachers' F1 that of a companion may be
-# A companion is the student of recipe_small.yaml, whatever the run's own student is.
-COMPANION_MODEL: dict[str, Any] = {
-    "model_name": "bilstm",
-    "vocabulary_size": 12000,
-    "embedding_type": "svd",
-    "embedding_size": 128,
-    "hidden_size": 128,
-    "dropout": 0.2,
-    "embedding_dropout": 0.1,
-}
-COMPANION_TRAINING: dict[str, Any] = {
-    "logit_loss": "ce",
-    "num_train_epochs": 3,
-    "learning_rate": 4e-3,
-    "per_device_train_batch_size": 32,
-}
 
 
 def train_companions(
@@ -86,22 +71,25 @@ def train_companions(
 
 
 def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
-    """The arguments of a companion: those of a new small student, with the run's teachers and corpora."""
+    """The arguments of a companion: those of recipe_small.yaml, with the run's teachers and corpora, whatever the run's
+    own student is.
+    """
     model, _, args, _ = arguments
     new: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(model)}
-    started = "student_model_name_or_path student_checkpoint tokenizer_name prune_vocabulary classifier_size n_layers"
-    model = dataclasses.replace(
-        model, **{name: new[name] for name in started.split()}, student_layers=[], **COMPANION_MODEL
-    )
+    student = "student_model_name_or_path student_checkpoint tokenizer_name prune_vocabulary classifier_size n_layers"
+    names = student.split()
+    fresh = {name: new[name] for name in names} | {"student_layers": [], "model_name": "bilstm"} | SMALL_BILSTM
+    model = dataclasses.replace(model, **fresh)
     steps = (
-        "alpha temperature sequence_loss_weight label_smoothing_factor max_steps eval_steps save_steps warmup_steps "
+        "temperature label_smoothing_factor max_steps eval_steps save_steps warmup_steps "
         "lr_scheduler_type lr_scheduler_kwargs early_stopping_patience gradient_accumulation_steps"
     )
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(args)}
     training = dataclasses.replace(
         args,
         **{name: defaults[name] for name in steps.split()},
-        **COMPANION_TRAINING,
+        **BILSTM_LOSS,
+        **SMALL_BILSTM_TRAINING,
         eval_strategy="no" if args.eval_strategy == "no" else "epoch",
         save_strategy="no" if args.save_strategy == "no" else "epoch",
         save_total_limit=1,

@@ -1,0 +1,74 @@
+"""What a run does where its user says nothing: the recipe, which is the best that is known, or what the *BioBERT
+Distillation* script did, whose values are the defaults of the arguments' classes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESETS = ("recipe", "original")
+# Flags that only the script has: who gives one of them wants its defaults.
+SCRIPT_ONLY = ("task_name", "lr_params", "batch_size")
+
+# Labels teach a BiLSTM what case means, which it sees and the teacher perhaps does not.
+BILSTM_LOSS: dict[str, Any] = {"logit_loss": "ce", "alpha": 0.2, "sequence_loss_weight": 1.0}
+# A new student: configs/recipe.yaml, and configs/recipe_small.yaml, which companions are, too.
+BILSTM: dict[str, Any] = {
+    "vocabulary_size": 16000,
+    "embedding_type": "svd",
+    "embedding_size": 300,
+    "hidden_size": 300,
+    "word_feature_rows": 500,
+    "dropout": 0.3,
+    "embedding_dropout": 0.1,
+}
+SMALL_BILSTM: dict[str, Any] = BILSTM | {
+    "vocabulary_size": 10000,
+    "embedding_size": 128,
+    "hidden_size": 128,
+    "dropout": 0.2,
+}
+# Its training, which is shorter with more sentences.
+BILSTM_TRAINING: dict[str, Any] = {
+    "num_train_epochs": 2.0,
+    "learning_rate": 3e-3,
+    "per_device_train_batch_size": 64,
+}
+SMALL_BILSTM_TRAINING: dict[str, Any] = {
+    "num_train_epochs": 3.0,
+    "learning_rate": 4e-3,
+    "per_device_train_batch_size": 32,
+}
+LAYERS_TRAINING: dict[str, Any] = {  # configs/recipe_transformer.yaml
+    "num_train_epochs": 3.0,
+    "learning_rate": 4e-4,
+    "per_device_train_batch_size": 32,
+}
+
+
+def recipe_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe's values of arguments that are not given.
+
+    Where the recipe knows nothing, such as of labels alone, of a new TinyBERT or of a student that is trained further,
+    the classes' own defaults hold.
+
+    Args:
+        given: the arguments that the user gives, by name.
+    """
+    bilstm = given.get("model_name", "bilstm") == "bilstm"
+    values: dict[str, Any] = {"export": "onnx"} if bilstm else {}
+    if not (given.get("student_model_name_or_path") or given.get("student_checkpoint")):
+        values |= BILSTM if bilstm else {}
+        if given.get("distillation", True):
+            values |= BILSTM_TRAINING if bilstm else LAYERS_TRAINING if given.get("student_layers") else {}
+    if given.get("distillation", True):
+        values |= {"transfer_sentences": 48000} | (BILSTM_LOSS if bilstm else {"logit_loss": "ce"})
+    unfit = {
+        "sequence_loss_weight": given.get("logit_loss", "ce") != "ce",
+        "alpha": not (given.get("path_to_train") or given.get("dataset_name")),
+        "transfer_sentences": given.get("augmentation_rounds"),
+        "embedding_type": not (given.get("teacher_model_name_or_path") or given.get("embeddings_from")),
+        "vocabulary_size": given.get("embedding_type") == "bert"
+        or given.get("tokenizer_name")
+        or given.get("prune_vocabulary"),
+    }
+    return {name: value for name, value in values.items() if name not in given and not unfit.get(name)}
