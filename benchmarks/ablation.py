@@ -14,7 +14,16 @@ from common import LAST_CHECKPOINT, ROOT, compare, run_resumable, split_corpus
 # What a row changes in the recipe; None removes.
 ROWS: dict[str, dict] = {
     "recipe": {},
-    "loss between logits: MSE": {"logit_loss": "mse"},
+    "words as the tokenizer shows them": {"word_feature_rows": 0},
+    "nothing from the labels": {"alpha": 0},
+    "no loss between tag sequences": {"sequence_loss_weight": 0},
+    "none of the three, 12,000 subwords": {
+        "word_feature_rows": 0,
+        "alpha": 0,
+        "sequence_loss_weight": 0,
+        "vocabulary_size": 12000,
+    },
+    "loss between logits: MSE": {"logit_loss": "mse", "sequence_loss_weight": 0},
     "temperature 2": {"temperature": 2},
     "learning rate 1e-3": {"learning_rate": "1e-3"},
     "learning rate 1e-2": {"learning_rate": "1e-2"},
@@ -27,7 +36,6 @@ ROWS: dict[str, dict] = {
     "IOB2": {"tag_scheme": "IOB2"},
     "a tenth of the loss from the labels": {"alpha": 0.1},
     "half of the loss between tag sequences": {"sequence_loss_weight": 0.5},
-    "all of the loss between tag sequences": {"sequence_loss_weight": 1},
     "two companions": {"companions": 2},
     "one LSTM layer": {"n_layers": 1},
     "augmented sentences for the unlabelled ones": {"path_to_unlabeled": None},

@@ -79,6 +79,7 @@ def test_the_default_is_the_recipe(recipe, flags):
         ("--distillation 0", "transfer_sentences", 0),
         ("--embedding_type bert", "vocabulary_size", 0),
         ("--tokenizer_name t", "vocabulary_size", 0),
+        ("--do_train 0 --student_model_name_or_path s", "export", None),
         ("--prune_vocabulary 1", "vocabulary_size", 0),
         ("--student_model_name_or_path s", "vocabulary_size", 0),
         ("--student_model_name_or_path s", "sequence_loss_weight", 1),

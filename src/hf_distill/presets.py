@@ -54,6 +54,8 @@ def recipe_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         given: the arguments that the user gives, by name.
     """
+    if given.get("do_train") is False:
+        return {}
     bilstm = given.get("model_name", "bilstm") == "bilstm"
     values: dict[str, Any] = {"export": "onnx"} if bilstm else {}
     if not (given.get("student_model_name_or_path") or given.get("student_checkpoint")):

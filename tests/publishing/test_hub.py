@@ -26,9 +26,10 @@ from hf_distill.data.job import MAY_CHANGE_ON_RESUME
 from hf_distill.parsing import parse_arguments
 from hf_distill.students.save import save_model
 
-RUN = """--path_to_train data/train.tsv --path_to_val data/val.tsv --path_to_unlabeled data/text.txt --embedding_size 8
---hidden_size 8 --embedding_type svd --vocabulary_size 120 --max_steps 4 --eval_steps 2 --save_steps 2 --use_cpu 1
---min_teacher_f1 0 --disable_tqdm 1 --license apache-2.0 --language en --comment secret --output_dir out"""
+RUN = """--preset original --path_to_train data/train.tsv --path_to_val data/val.tsv --path_to_unlabeled data/text.txt
+--embedding_size 8 --hidden_size 8 --embedding_type svd --vocabulary_size 120 --max_steps 4 --eval_steps 2
+--save_steps 2 --use_cpu 1 --min_teacher_f1 0 --disable_tqdm 1 --license apache-2.0 --language en --comment secret
+--output_dir out"""
 
 
 @pytest.fixture

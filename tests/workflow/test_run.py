@@ -11,9 +11,9 @@ import pytest
 import tiny
 import torch
 from tiny import BILSTM, TINYBERT
-from transformers import AutoModelForTokenClassification, pipeline
+from transformers import AutoConfig, AutoModelForTokenClassification, pipeline
 
-from hf_distill import augment, load_tsv
+from hf_distill import Tagger, augment, load_tsv
 from hf_distill.cli import main
 from hf_distill.publishing.onnx_export import instruction_set
 from hf_distill.runtime.onnx_model import OnnxModel
@@ -50,7 +50,8 @@ def here(files, tmp_path, monkeypatch):
     return tmp_path
 
 
-QUICK = "--max_steps 4 --use_cpu 1 --bf16 0 --min_teacher_f1 0 --disable_tqdm 1 --signals_dir signals".split()
+QUICK = "--preset original --max_steps 4 --use_cpu 1 --bf16 0 --min_teacher_f1 0 --disable_tqdm 1".split()
+QUICK += ["--signals_dir", "signals"]
 
 
 def results(folder) -> dict:
@@ -125,7 +126,7 @@ def test_teacher_baseline_and_student_in_one_run(here, capsys):
     command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --do_train_teacher 1"
     command += " --teacher_model_name_or_path encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
     command += " --embedding_size 8 --hidden_size 8 --use_cpu 1 --signals_dir signals --output_dir out --disable_tqdm 1"
-    command += " --logit_loss ce --sequence_loss_weight 0.5"
+    command += " --preset original --logit_loss ce --sequence_loss_weight 0.5"
     assert main([*command.split(), "--do_train", "0"]) == 0
     written = Path("out/teacher/model.safetensors").stat().st_mtime_ns
     assert main([*command.split(), "--do_train_baseline", "1", "--num_train_epochs", "2"]) == 0
@@ -256,10 +257,36 @@ def test_a_transfer_set_of_a_given_size(here, capsys):
     assert Path("out90/tokenizer/tokenizer.json").stat().st_mtime_ns == written
 
 
+def test_nothing_but_a_teacher_and_files(here, capsys):
+    """The recipe; augmented sentences stand in for unlabelled ones."""
+    teacher = "dmis-lab/biobert-base-cased-v1.1"
+    command = ["--path_to_train", "train_aug3.tsv", "--path_to_val", "val.tsv", "--teacher_model_name_or_path", teacher]
+    quick = (
+        "--transfer_sentences 60 --hidden_size 16 --max_steps 4 --min_teacher_f1 0 --use_cpu 1 --signals_dir signals"
+    )
+    assert main([*command, *quick.split(), "--output_dir", "out"]) == 0, capsys.readouterr().err
+    assert "augmented: 60 sentences" in capsys.readouterr().out
+    config = AutoConfig.from_pretrained("out", trust_remote_code=True)
+    assert (config.word_feature_rows, config.hidden_size, config.embedding_size) == (500, 16, 24)
+    card = Path("out/README.md").read_text(encoding="utf-8")
+    assert "0.8 × cross-entropy with the teacher's probabilities of tag sequences" in card and "`word_features`" in card
+    answers = [find("p53 binds the BRCA1 kinase.") for find in (Tagger("out", "fp32"), Tagger("out", "int8"))]
+    assert all(isinstance(answer, list) for answer in answers)
+    again = "--output_dir again --use_cpu 1 --min_teacher_f1 0 --signals_dir signals"
+    assert main(["out/run.yaml", *command, *again.split()]) == 0
+    assert Path("again/model.safetensors").read_bytes() == Path("out/model.safetensors").read_bytes()
+
+
 @pytest.mark.isa
 @pytest.mark.parametrize(
     ("recipe", "bf16"),
-    [("recipe", ""), ("recipe_small", "--bf16 1"), ("recipe_tiny", "--bf16 0"), ("recipe_transformer", "--bf16 1")],
+    [
+        ("recipe", ""),
+        ("recipe_small", "--bf16 1"),
+        ("recipe_tiny", "--bf16 0"),
+        ("recipe_micro", "--bf16 0"),
+        ("recipe_transformer", "--bf16 1"),
+    ],
 )
 def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
     """Two types, a teacher in IOB2, no unlabelled text: augmentation stands in."""

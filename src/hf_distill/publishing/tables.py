@@ -158,7 +158,9 @@ def _loss(args: DistillationArguments) -> str:
     temperature = f" (temperature {args.temperature:g})" if args.logit_loss == "ce" else ""
     sequences = args.sequence_loss_weight
     terms = [((1 - args.alpha) * (1 - sequences), soft[args.logit_loss] + temperature)]
-    terms.append(((1 - args.alpha) * sequences, f"cross-entropy with those of tag sequences{temperature}"))
+    terms.append(
+        ((1 - args.alpha) * sequences, f"cross-entropy with the teacher's probabilities of tag sequences{temperature}")
+    )
     for name, title in (("embedding", "embeddings"), ("hidden", "hidden states"), ("attention", "attentions")):
         weight = getattr(args, f"{name}_loss_weight") or 0
         terms.append(((1 - args.alpha) * weight, f"mean squared error of the {title}"))
