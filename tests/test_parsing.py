@@ -96,11 +96,11 @@ def test_the_recipe_gives_way_to_what_is_given(flags, name, value):
     assert found == value
 
 
-def test_without_a_teacher_or_labels_the_recipe_needs_neither():
-    model, _, _, _ = parse_arguments([*DATA, "--distillation", "0"])
-    assert model.embedding_type == "train"
-    _, _, training, _ = parse_arguments(["--path_to_annotations", "a.jsonl", "--path_to_val", "val.tsv"])
-    assert training.alpha == 0
+def test_without_a_teacher_the_recipe_takes_no_embeddings_of_one():
+    for flags in (["--distillation", "0"], ["--path_to_annotations", "answers.jsonl"]):
+        assert parse_arguments([*DATA, *flags]).model.embedding_type == "train"
+        encoder = [*flags, "--embeddings_from", "encoder"]
+        assert parse_arguments([*DATA, *encoder]).model.embedding_type == "svd"
 
 
 @pytest.mark.parametrize("flag", ["--task_name=ner", "--lr_params=1e-3", "--batch_size=32"])

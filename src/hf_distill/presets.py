@@ -66,7 +66,6 @@ def recipe_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
         values |= {"transfer_sentences": 48000} | (BILSTM_LOSS if bilstm else {"logit_loss": "ce"})
     unfit = {
         "sequence_loss_weight": given.get("logit_loss", "ce") != "ce",
-        "alpha": not (given.get("path_to_train") or given.get("dataset_name")),
         "transfer_sentences": given.get("augmentation_rounds"),
         "embedding_type": not (given.get("teacher_model_name_or_path") or given.get("embeddings_from")),
         "vocabulary_size": given.get("embedding_type") == "bert"

@@ -8,7 +8,13 @@ from hf_distill.workflow.preparation import check_metric, prepare_arguments
 
 
 @pytest.mark.parametrize(
-    ("flags", "rate"), [("", 1e-3), ("--model_name tinybert", 3e-4), ("--model_name tinybert --lr_params 1e-5", 1e-5)]
+    ("flags", "rate"),
+    [
+        ("", 3e-3),
+        ("--preset original", 1e-3),
+        ("--model_name tinybert", 3e-4),
+        ("--model_name tinybert --lr_params 1e-5", 1e-5),
+    ],
 )
 def test_each_student_has_its_learning_rate(flags, rate):
     arguments = parse_arguments([*tiny.DATA, *flags.split()])
@@ -29,9 +35,9 @@ def test_default_output_folder(flags, folder):
 
 
 def test_what_was_given_stays_as_it_is():
-    given, same = (parse_arguments([*tiny.DATA, "--use_cpu", "1"]) for _ in range(2))
+    given, same = (parse_arguments([*tiny.DATA, "--model_name", "tinybert", "--use_cpu", "1"]) for _ in range(2))
     prepared = prepare_arguments(given)
-    assert given == same and prepared.training.learning_rate == 1e-3 and given.training.learning_rate is None
+    assert given == same and prepared.training.learning_rate == 3e-4 and given.training.learning_rate is None
 
 
 @pytest.mark.parametrize("flags", ["--distillation 0", "--do_train 0 --student_checkpoint student.pt"])
@@ -57,12 +63,11 @@ ANSWERS = "--path_to_val val.tsv --path_to_annotations answers.jsonl --embedding
         ("--path_to_unlabeled text.txt", "Text without answers needs a teacher: leave out --path_to_unlabeled"),
         ("--embedding_type svd", "--embedding_type svd takes parts of a teacher.* --embeddings_from"),
         ("--model_name auto --student_layers 0", "--student_layers takes parts of a teacher"),
-        ("--alpha 0.1", "--alpha takes labelled sentences: give --path_to_train"),
         ("--do_train_baseline 1", "--do_train_baseline takes labelled sentences"),
     ],
 )
 def test_what_answers_alone_cannot_do(flags, message):
-    assert prepare_arguments(parse_arguments(ANSWERS))
+    assert prepare_arguments(parse_arguments([*ANSWERS, "--alpha", "0.2"])).training.alpha == 0
     with pytest.raises(UserError, match=message):
         prepare_arguments(parse_arguments([*ANSWERS, *flags.split()]))
 

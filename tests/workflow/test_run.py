@@ -388,7 +388,9 @@ def test_companions_teach_like_teachers_that_are_given(here, capsys):
     printed = capsys.readouterr().out
     companions = ["out/companion-1", "out/companion-2"]
     for number, folder in enumerate(companions, 1):
-        assert f"companion {number} of 2: F1 {results(folder)['eval_f1']:.4f}" in printed
+        f1 = results(folder)["eval_f1"]
+        assert f"companion {number} of 2: F1 {f1:.4f}" in printed
+        assert results("out")[f"companion_{number}_eval_f1"] == f1
     assert (
         Path(companions[0], "model.safetensors").read_bytes() != Path(companions[1], "model.safetensors").read_bytes()
     )

@@ -32,6 +32,8 @@ def prepare_arguments(arguments: RunArguments) -> RunArguments:
     if not args.output_dir:
         name = "-".join(filter(None, [model.model_name, args.comment]))
         args = dataclasses.replace(args, output_dir=str(Path("outputs") / name))
+    if not (data.path_to_train or data.dataset_name):
+        args = dataclasses.replace(args, alpha=0.0)  # there are no labels to have a share of the loss
     _check(model, data, args)
     return arguments._replace(training=args)
 
@@ -104,7 +106,7 @@ def _check_annotations(model: ModelArguments, data: DataArguments, args: Distill
                 "--embeddings_from, or learn new ones, --embedding_type train."
             )
     if not (data.path_to_train or data.dataset_name):
-        for name in ("alpha", "do_train_teacher", "do_train_baseline"):
+        for name in ("do_train_teacher", "do_train_baseline"):
             if getattr(args, name):
                 raise UserError(f"--{name} takes labelled sentences: give --path_to_train, or leave it out.")
 

@@ -70,7 +70,8 @@ def _run(arguments: RunArguments) -> None:
         results.evaluations["teacher"] = evaluate_teachers(pieces, corpora, args, stores)
     if args.companions:
         teacher_f1 = results.evaluations["teacher"]["eval"].scores["f1"]
-        companions = train_companions(arguments, corpora, teachers, answers, stores["train"], teacher_f1)
+        companions, scores = train_companions(arguments, corpora, teachers, answers, stores["train"], teacher_f1)
+        results.figures |= scores
         # They label the training text; the teacher's scores stay those of the teachers that were given.
         stores["train"] = make_stores([*teachers, *companions, *answers], corpora, args)["train"]
 

@@ -39,16 +39,19 @@ def train_companions(
     answers: Sequence[StoredAnswers],
     stores: Sequence[SignalStore],
     teacher_f1: float,
-) -> list[Teacher]:
+) -> tuple[list[Teacher], dict[str, float]]:
     """Train `--companions` small students on what the teachers say of the training text, or reuse what an earlier run
     made of the same.
 
-    Each has a seed of its own and is kept in `output_dir`/companion-N. They come back as teachers.
+    Each has a seed of its own and is kept in `output_dir`/companion-N.
+
+    Returns:
+        The companions as teachers, and the F1 of each on the development data (`companion_1_eval_f1`, ...).
 
     Raises:
         UserError: the F1 of one on the development data is more than `COMPANION_LAG` below `teacher_f1`.
     """
-    companions = []
+    companions, scores = [], {}
     own_arguments = [companion_arguments(arguments, number + 1) for number in range(arguments.training.companions)]
     tokenizers = [reserve_with_tokenizer(own, corpora, None, teachers, answers) for own in own_arguments]
     for number, (own, tokenizer) in enumerate(zip(own_arguments, tokenizers, strict=True), 1):
@@ -67,7 +70,8 @@ def train_companions(
                 "--companions."
             )
         companions.append(_as_teacher(folder, arguments, corpora))
-    return companions
+        scores[f"companion_{number}_eval_f1"] = f1
+    return companions, scores
 
 
 def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
