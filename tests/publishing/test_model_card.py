@@ -24,6 +24,7 @@ from hf_distill.workflow.preparation import prepare_arguments
 
 TAGS = make_tags(["CHEMICAL", "GENE"], "IOBES")
 DATA = ["--path_to_train", "{0}/train.tsv", "--path_to_val", "{0}/devel.tsv", "--use_cpu", "1"]
+DATA += ["--preset", "original"]
 
 
 @pytest.fixture
