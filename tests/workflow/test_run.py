@@ -152,6 +152,13 @@ def test_somebody_elses_student_is_evaluated_as_it_was_fine_tuned(here, blank):
     assert load_tokenizer("out").convert_ids_to_tokens(ids[0]).startswith("Ġ") == blank
 
 
+def test_a_training_says_how_long_it_will_take(here, capsys):
+    sizes = ["--embedding_size", "8", "--hidden_size", "8"]
+    assert main([*BILSTM, *QUICK, *sizes, "--max_steps", "40", "--output_dir", "out"]) == 0
+    [minutes] = re.findall(r"training out: 40 steps, about (\d+\.\d) minutes left", capsys.readouterr().out)
+    assert float(minutes) < 5
+
+
 def test_a_trained_student_is_evaluated(here, capsys):
     assert main([*BILSTM, *QUICK, "--embedding_size", "8", "--output_dir", "out"]) == 0
     data = "--path_to_train train_aug3.tsv --path_to_val test.tsv --distillation 0 --use_cpu 1 --do_train 0".split()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    TrainerCallback,
     set_seed,
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
@@ -54,6 +56,23 @@ logger = logging.get_logger(__name__)
 
 TRIED_SENTENCES = 256  # of the development data, to find out how a teacher reads and labels
 PROBED_SENTENCES = 1000  # of the training data, to check a tokenizer
+WARM_UP_STEPS, TIMED_STEPS = 5, 20  # of a training, before it is said how long it takes
+
+
+class TimeLeft(TrainerCallback):
+    """Says, after the first steps of a training, how long the others will take."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first = state.global_step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        done = state.global_step - self.first
+        if done == WARM_UP_STEPS:
+            self.start = time.perf_counter()
+        elif done == WARM_UP_STEPS + TIMED_STEPS:
+            left = state.max_steps - state.global_step
+            minutes = (time.perf_counter() - self.start) / TIMED_STEPS * left / 60
+            print_main(f"training {args.output_dir}: {state.max_steps:,} steps, about {minutes:.1f} minutes left")
 
 
 @dataclass
@@ -400,7 +419,7 @@ def train(
         processing_class=student.tokenizer,
         train_dataset=text,
         eval_dataset=evaluation,
-        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else None,
+        callbacks=[TimeLeft(), *([EarlyStoppingCallback(early_stopping_patience=patience)] if patience else [])],
     )
     if training:
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
