@@ -53,7 +53,11 @@ def test_a_launch_command_as_yaml_means_the_same(tmp_path, command):
 
 @pytest.mark.parametrize(
     ("recipe", "flags"),
-    [("recipe", ""), ("recipe_transformer", "--model_name auto --student_layers 0 2 5")],
+    [
+        ("recipe", ""),
+        ("recipe_transformer", "--model_name auto --student_layers 0 2 5"),
+        ("recipe_transformer", "--model_name tinybert --student_layers 0 2 5"),
+    ],
 )
 def test_the_default_is_the_recipe(recipe, flags):
     command = [*DATA, "--teacher_model_name_or_path", "teacher", "--output_dir", "out", *flags.split()]
@@ -79,15 +83,19 @@ def test_the_default_is_the_recipe(recipe, flags):
         ("--distillation 0", "transfer_sentences", 0),
         ("--embedding_type bert", "vocabulary_size", 0),
         ("--tokenizer_name t", "vocabulary_size", 0),
+        ("--augmentation_rounds 0", "transfer_sentences", 0),
+        ("--lwtr_p 0 --mr_p 0 --sis_p 0", "transfer_sentences", 0),
+        ("--no_load_best_model_at_end", "load_best_model_at_end", False),
+        ("--no_do_train --student_checkpoint s.pt", "export", None),
         ("--do_train 0 --student_model_name_or_path s", "export", None),
         ("--prune_vocabulary 1", "vocabulary_size", 0),
         ("--student_model_name_or_path s", "vocabulary_size", 0),
-        ("--student_model_name_or_path s", "sequence_loss_weight", 1),
-        ("--student_model_name_or_path s --model_name auto", "sequence_loss_weight", 0),
+        ("--student_model_name_or_path s", "sequence_loss_weight", 0),
+        ("--student_model_name_or_path s --model_name auto", "transfer_sentences", 0),
         ("--student_checkpoint s.pt", "learning_rate", None),
         ("--model_name tinybert", "learning_rate", None),
-        ("--model_name tinybert", "alpha", 0),
-        ("--model_name tinybert", "logit_loss", "ce"),
+        ("--model_name tinybert", "transfer_sentences", 0),
+        ("--model_name tinybert", "logit_loss", "mse"),
     ],
 )
 def test_the_recipe_gives_way_to_what_is_given(flags, name, value):

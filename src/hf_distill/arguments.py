@@ -129,7 +129,8 @@ class ModelArguments:
     n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     dropout: float | None = option(
         None,
-        "Dropout of a new student. Default: 0.5 for bilstm, 0.1 for tinybert, with --student_layers the teacher's.",
+        "Dropout of a new student. --preset original: 0.5 for bilstm. Always 0.1 for tinybert, with --student_layers "
+        "the teacher's.",
     )
     embedding_dropout: float = option(0.0, "bilstm only: dropout of the embeddings.")
     trust_remote_code: bool = option(False, "Allow models whose code comes with their Hub repository.")
@@ -380,7 +381,9 @@ class DistillationOptions:
     # Defaults that differ from those of TrainingArguments
     output_dir: str = option("", "The output directory. Default: outputs/MODEL_NAME[-COMMENT].")
     learning_rate: float | None = option(  # type: ignore[assignment]  # None until `with_student_defaults`
-        None, "The student's initial learning rate. Default: 1e-3 for bilstm, 3e-4 for tinybert, 1e-4 for auto."
+        None,
+        "The student's initial learning rate. Where no recipe gives one: 1e-3 for bilstm, 3e-4 for tinybert, 1e-4 for "
+        "auto.",
     )
     num_train_epochs: float = option(10.0, "Epochs of the student's training.")
     per_device_train_batch_size: int = option(32, "Sentences per device and training step.")
@@ -438,7 +441,9 @@ class DistillationOptions:
     )
     min_teacher_f1: float = option(0.1, "Stop before training if the teacher's F1 on the development data is lower.")
     do_train_teacher: bool = option(
-        False, "First fine-tune --teacher_model_name_or_path, an encoder, on the training data; use it as the teacher."
+        False,
+        "First fine-tune --teacher_model_name_or_path, an encoder, on the training data, in batches of at most 32; use "
+        "it as the teacher.",
     )
     teacher_learning_rate: float = option(1e-4, "Initial learning rate of --do_train_teacher.")
     teacher_num_train_epochs: float = option(8.0, "Epochs of --do_train_teacher.")
@@ -448,7 +453,9 @@ class DistillationOptions:
         "their errors are other ones. Kept in the output directory, companion-1, ...",
     )
     do_train_baseline: bool = option(
-        False, "Also train the same student without the teacher's outputs and weights, for comparison."
+        False,
+        "Also train the same student without the teacher's outputs and weights, on labels alone for as many steps, for "
+        "comparison.",
     )
     target_precision: list[float] = option(
         [],

@@ -120,6 +120,8 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     _add_preset(full)
     if "--help-all" in argv:
         full.set_defaults(**recipe_defaults(USUAL))
+        for option in full._actions:
+            option.help = (option.help or "").replace("%", "%%")
         full.print_help()
         sys.exit()
     known = _option_names(full)
@@ -135,7 +137,9 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     translated = _translate_flags(arguments, known)
     parsed = vars(full.parse_args(translated))
     if (parsed["preset"] or _preset_of(_flags(arguments))) == "recipe":
-        full.set_defaults(**recipe_defaults({name: parsed[name] for name in _flags(translated)}))
+        # Trainer's booleans have a second flag, --no_NAME.
+        actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
+        full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
     try:
         return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
     except UserError:
@@ -148,10 +152,11 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        help="recipe: arguments that are not given have the values of configs/recipe.yaml, or with --student_layers of "
-        "configs/recipe_transformer.yaml, as far as they fit those that are given; these are the defaults shown here. "
-        "original: the loss, sizes and rates of the BioBERT Distillation script. Default: recipe, unless one of the "
-        f"script's own flags (--{', --'.join(SCRIPT_ONLY)}) is given.",
+        help="What arguments have that are not given. recipe: for a new BiLSTM the values of configs/recipe.yaml, the "
+        "defaults shown here, with --student_layers those of configs/recipe_transformer.yaml (without --export), as "
+        "far as they fit what is given. For other students, and with original: the loss, sizes and rates of the BioBERT "
+        "Distillation script. Default: recipe, unless one of the script's own flags "
+        f"(--{', --'.join(SCRIPT_ONLY)}) is given.",
     )
 
 

@@ -42,34 +42,34 @@ LAYERS_TRAINING: dict[str, Any] = {  # configs/recipe_transformer.yaml
     "num_train_epochs": 3.0,
     "learning_rate": 4e-4,
     "per_device_train_batch_size": 32,
+    "logit_loss": "ce",
 }
+TRANSFER: dict[str, Any] = {"transfer_sentences": 48000}
 
 
 def recipe_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recipe's values of arguments that are not given.
 
-    Where the recipe knows nothing, such as of labels alone, of a new TinyBERT or of a student that is trained further,
-    the classes' own defaults hold.
+    Where the recipe knows nothing, of labels alone, of a new TinyBERT or of a student that is trained further, the
+    classes' own defaults hold.
 
     Args:
         given: the arguments that the user gives, by name.
     """
-    if given.get("do_train") is False:
+    loaded = given.get("student_model_name_or_path") or given.get("student_checkpoint")
+    if given.get("do_train") is False or loaded:
         return {}
-    bilstm = given.get("model_name", "bilstm") == "bilstm"
-    values: dict[str, Any] = {"export": "onnx"} if bilstm else {}
-    if not (given.get("student_model_name_or_path") or given.get("student_checkpoint")):
-        values |= BILSTM if bilstm else {}
-        if given.get("distillation", True):
-            values |= BILSTM_TRAINING if bilstm else LAYERS_TRAINING if given.get("student_layers") else {}
-    if given.get("distillation", True):
-        values |= {"transfer_sentences": 48000} | (BILSTM_LOSS if bilstm else {"logit_loss": "ce"})
+    distils = given.get("distillation", True)
+    if given.get("model_name", "bilstm") == "bilstm":
+        values = BILSTM | {"export": "onnx"} | (BILSTM_TRAINING | BILSTM_LOSS | TRANSFER if distils else {})
+    else:
+        values = LAYERS_TRAINING | TRANSFER if distils and given.get("student_layers") else {}
+    no_augmentation = all(given.get(name) == 0 for name in ("lwtr_p", "mr_p", "sis_p"))
+    vocabulary = given.get("embedding_type") == "bert" or given.get("tokenizer_name") or given.get("prune_vocabulary")
     unfit = {
         "sequence_loss_weight": given.get("logit_loss", "ce") != "ce",
-        "transfer_sentences": given.get("augmentation_rounds"),
+        "transfer_sentences": no_augmentation or "augmentation_rounds" in given,
         "embedding_type": not (given.get("teacher_model_name_or_path") or given.get("embeddings_from")),
-        "vocabulary_size": given.get("embedding_type") == "bert"
-        or given.get("tokenizer_name")
-        or given.get("prune_vocabulary"),
+        "vocabulary_size": vocabulary,
     }
     return {name: value for name, value in values.items() if name not in given and not unfit.get(name)}

@@ -19,6 +19,7 @@ from hf_distill.runtime.tags import UserError
 from hf_distill.students.build import label_config
 from hf_distill.students.save import save_model
 from hf_distill.teachers.loading import load_tokenizer
+from hf_distill.teachers.teacher import load_teacher
 
 TEXTS = [
     "p53 binds BRCA1-kinase (p53), in mice.",
@@ -100,6 +101,18 @@ def test_auto_takes_the_quicker_file(folder, monkeypatch, slow):
     other = Tagger(folder, precision=(set(ONNX_FILES) - {slow}).pop())
     assert find.precision == other.precision == pickle.loads(pickle.dumps(find)).precision
     assert [find(text) for text in texts()] == [other(text) for text in texts()]
+
+
+@pytest.mark.parametrize("rows", [0, 19, 21, 10_000, True, "20", -1])
+def test_features_that_are_not_those_of_the_network_are_refused(tmp_path, rows):
+    student = tiny.save_student(tmp_path / "student", "features")
+    Tagger(student)
+    fields = json.loads((student / "config.json").read_text())
+    (student / "config.json").write_text(json.dumps(fields | {"word_feature_rows": rows}))
+    with pytest.raises(UserError, match=r"config\.json it should|word_feature_rows of a student"):
+        Tagger(student)
+    with pytest.raises(UserError, match="cannot be loaded|word_feature_rows"):
+        load_teacher(str(student), tiny.TAGS)
 
 
 def test_threads_share_a_tagger(folder):

@@ -154,6 +154,18 @@ def test_features_of_words_reach_student_and_teacher(tmp_path):
     start = tiny.random_student("features", tiny.TAGS)[0].state_dict()["feature_embeddings.weight"]
     moved = weights(live)["feature_embeddings.weight"] != start
     assert moved[1:].any() and not moved[0].any()
+    without_words = rows.remove_columns("tokens")
+    trainer = DistillationTrainer(
+        model=model,
+        args=arguments(tmp_path / "without"),
+        teacher=teacher,
+        processing_class=tokenizer,
+        train_dataset=without_words,
+        eval_dataset=without_words,
+    )
+    assert trainer.evaluate()["eval_f1"] >= 0, "the teacher does not run"
+    with pytest.raises(UserError, match="keep_tokens=True"):
+        trainer.train()
     with pytest.raises(UserError, match="encode_dataset.*feature_rows"):
         train(tmp_path, model, tokenizer, None, encode_dataset(text, tokenizer, 64, tiny.TAGS))
 

@@ -4,7 +4,7 @@ import tiny
 from hf_distill.data.corpora import Corpora
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
-from hf_distill.workflow.preparation import check_metric, prepare_arguments
+from hf_distill.workflow.preparation import baseline_arguments, check_metric, prepare_arguments
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,22 @@ def test_what_was_given_stays_as_it_is():
     assert given == same and prepared.training.learning_rate == 3e-4 and given.training.learning_rate is None
 
 
+def test_losses_between_layers_are_not_for_a_bilstm():
+    """Whatever else of its recipe they would not go with."""
+    with pytest.raises(UserError, match="--attention_loss_weight are for transformer students, not for a bilstm"):
+        prepare_arguments(parse_arguments([*tiny.DATA, "--hidden_loss_weight", "1"]))
+
+
+def test_the_baseline_learns_for_as_many_steps():
+    labelled, unlabelled = tiny.corpus(20, 1), tiny.corpus(60, 2, labelled=False)
+    arguments = parse_arguments([*tiny.DATA, "--num_train_epochs", "3", "--preset", "original"])
+    own = baseline_arguments(arguments, Corpora(labelled, labelled, tiny.TAGS, unlabeled=unlabelled)).training
+    assert own.num_train_epochs == 12
+    assert own.eval_strategy == own.save_strategy == "steps" and own.eval_steps == own.save_steps == 1 / 3
+    own = baseline_arguments(arguments, Corpora(labelled, labelled, tiny.TAGS)).training
+    assert own.num_train_epochs == 3 and own.eval_strategy == "epoch"
+
+
 @pytest.mark.parametrize("flags", ["--distillation 0", "--do_train 0 --student_checkpoint student.pt"])
 def test_a_baseline_is_compared_with_a_distilled_student_alone(flags):
     with pytest.raises(UserError, match="--do_train_baseline compares a distilled student"):
@@ -59,7 +75,7 @@ ANSWERS = "--path_to_val val.tsv --path_to_annotations answers.jsonl --embedding
     ("flags", "message"),
     [
         ("--distillation 0", "leave out it or --distillation 0"),
-        ("--hidden_loss_weight 1", "has no hidden states to learn from"),
+        ("--model_name tinybert --hidden_loss_weight 1", "has no hidden states to learn from"),
         ("--path_to_unlabeled text.txt", "Text without answers needs a teacher: leave out --path_to_unlabeled"),
         ("--embedding_type svd", "--embedding_type svd takes parts of a teacher.* --embeddings_from"),
         ("--model_name auto --student_layers 0", "--student_layers takes parts of a teacher"),

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 
 from ..evaluation.metrics import count
 from ..files import TEMPORARY
-from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel, model_inputs
+from ..runtime.onnx_model import FEATURE_ROWS, MODEL_NAME, QUANTIZED_NAME, OnnxModel, model_inputs
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
-from ..runtime.word_features import FEATURES
+from ..runtime.word_features import FEATURES, word_feature_rows
 from ..students.student import Student
 from ..training_arguments import cpu_capabilities
 
@@ -129,6 +129,7 @@ def write_onnx(model: PreTrainedModel, folder: str | Path, int8: str = "weights"
         int8: "weights": sums are in fp32, so that an answer depends neither on the CPU nor on the sentences that share
             its batch; "dynamic": sums are in int8, and the scale of activations is that of the whole batch.
     """
+    import onnx
     from onnxruntime.quantization import quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -144,6 +145,11 @@ def write_onnx(model: PreTrainedModel, folder: str | Path, int8: str = "weights"
             # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
             # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
             quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
+    if rows := word_feature_rows(model.config):
+        for path in paths:
+            exported = onnx.load(path)
+            onnx.helper.set_model_props(exported, {FEATURE_ROWS: str(rows)})
+            onnx.save(exported, path)
     return paths
 
 

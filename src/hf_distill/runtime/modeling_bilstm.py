@@ -4,6 +4,7 @@ This file is copied next to a saved model as remote code.
 """
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,19 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         else:
             self.classifier = nn.Linear(width, config.num_labels)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args, output_loading_info: bool = False, **kwargs):
+        """As in `PreTrainedModel`.
+
+        Raises:
+            ValueError: the weights read features of words, but the configuration has none.
+        """
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
+        if any(name.startswith("feature_embeddings.") for name in info["unexpected_keys"]):
+            raise ValueError("the weights have embeddings of features of words, but config.json no word_feature_rows.")
+        return (model, info) if output_loading_info else model
 
     def _init_weights(self, module: nn.Module) -> None:
         # PyTorch's default initialisation suits an LSTM. transformers skips the weights loaded from a checkpoint.

@@ -17,6 +17,7 @@ from .word_features import word_feature_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
+FEATURE_ROWS = "word_feature_rows"  # in the metadata of a file whose network reads features of words
 MODEL_NAME, QUANTIZED_NAME = "model.onnx", "model_quantized.onnx"
 
 
@@ -55,6 +56,11 @@ class OnnxModel:
         found, expected = [each.name for each in self.session.get_inputs()], model_inputs(config)
         if found != expected:
             raise UserError(f"{path}: reads {', '.join(found)}; by its config.json it should: {', '.join(expected)}.")
+        rows = self.session.get_modelmeta().custom_metadata_map.get(FEATURE_ROWS, "0")
+        if rows != str(word_feature_rows(config)):
+            raise UserError(
+                f"{path}: has {rows} rows for each feature of words; by its config.json it should have others."
+            )
         self.num_labels = self.session.get_outputs()[0].shape[-1]
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:

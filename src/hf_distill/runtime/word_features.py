@@ -26,7 +26,7 @@ def word_feature_rows(config: Any) -> int:
         UserError: its configuration gives no such number.
     """
     rows = getattr(config, "word_feature_rows", 0)
-    if not isinstance(rows, int) or not 0 <= rows <= MOST_ROWS:
+    if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows <= MOST_ROWS:
         raise UserError(f"word_feature_rows of a student is a number from 0 to {MOST_ROWS:,}, not {rows!r:.80}.")
     return rows
 

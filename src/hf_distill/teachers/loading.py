@@ -76,8 +76,8 @@ def explain_loading_errors(name_or_path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, OfflineModeIsEnabled, ValueError) as error:
-        if Path(name_or_path).is_dir() or isinstance(error, ValueError):
+    except (OSError, OfflineModeIsEnabled, ValueError, RuntimeError) as error:
+        if Path(name_or_path).is_dir() or isinstance(error, ValueError | RuntimeError):
             raise UserError(f"{name_or_path}: cannot be loaded: {error}") from error
         message = f"{name_or_path}: found neither as a folder nor on the Hugging Face Hub ({type(error).__name__})."
         if name_or_path == PACKAGED_ENCODER:

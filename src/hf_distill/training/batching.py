@@ -49,7 +49,7 @@ class DistillationCollator:
                 batch["teacher_labels"] = _unpack(rows, "teacher_labels", np.uint16, torch.long)
             mask = [[scores is not None] * count for scores, count in zip(stored, words, strict=True)]
             batch["signal_mask"] = pad(mask, False, torch.bool)
-        elif not self.shared:
+        elif not self.shared and "tokens" in rows[0]:  # rows to evaluate on may lack them
             batch |= self._encode_for_teacher(rows)
         return batch
 

@@ -156,16 +156,18 @@ class DistillationTrainer(Trainer):
             raise UserError(
                 "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
             )
+        for kind, each in (("student", model.config), ("teacher", self.teacher.model.config)):
+            if not hasattr(each, "num_attention_heads"):
+                raise UserError(
+                    f"Embedding, hidden-state and attention losses need a transformer {kind}, not {each.model_type}: "
+                    "set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
+                )
         if not self.collator.shared:
             raise UserError(
                 "Embedding, hidden-state and attention losses need one tokenizer for teacher and student, which cuts "
                 "words alike for both (--add_prefix_space)."
             )
         config, teacher = model.config, self.teacher.model.config
-        if not hasattr(config, "num_attention_heads"):
-            raise UserError(
-                f"Embedding, hidden-state and attention losses need a transformer student, not {config.model_type}."
-            )
         if self.weights["attention"] and config.num_attention_heads != teacher.num_attention_heads:
             raise UserError(
                 f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the "
@@ -277,6 +279,11 @@ class DistillationTrainer(Trainer):
     @torch.no_grad()
     def _teacher_forward(self, inputs: Mapping[str, Tensor]):
         assert self.teacher is not None  # the caller has checked
+        if not self.collator.shared and "teacher_input_ids" not in inputs:
+            raise UserError(
+                "The teacher has to read the words themselves: make the training rows by encode_dataset(..., "
+                "keep_tokens=True), or store its signals (attach_signals)."
+            )
         own = {"input_ids": inputs["input_ids"], "attention_mask": inputs["attention_mask"]}
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=bool(self.args.bf16)):
             return self.teacher.model(

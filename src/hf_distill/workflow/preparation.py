@@ -5,10 +5,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
+from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from ..arguments import DataArguments, ModelArguments
@@ -45,6 +47,11 @@ def _check(model: ModelArguments, data: DataArguments, args: DistillationArgumen
     if not args.do_train and not args.do_train_teacher and not trained:
         raise UserError(
             "--do_train 0 evaluates a trained student: give --student_model_name_or_path or --student_checkpoint."
+        )
+    if model.model_name == "bilstm" and args.intermediate_losses:
+        raise UserError(
+            "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight are for transformer students, "
+            "not for a bilstm: leave them out."
         )
     if model.prune_vocabulary and args.intermediate_losses:
         raise UserError(
@@ -128,17 +135,27 @@ def check_metric(args: DistillationArguments, corpora: Corpora) -> None:
         )
 
 
-def baseline_arguments(arguments: RunArguments) -> RunArguments:
-    """The arguments of a student that takes nothing from the teacher, its embeddings included."""
-    model = dataclasses.replace(arguments.model, embedding_type="train")
+def baseline_arguments(arguments: RunArguments, corpora: Corpora) -> RunArguments:
+    """The arguments of a student that takes nothing from the teacher, its embeddings included.
+
+    It learns for as many steps as the other, is evaluated as often, and reads labelled sentences so much more often.
+    """
+    args = arguments.training
+    epochs, more = args.num_train_epochs, dict[str, Any]()
+    readings = len(corpora.training_text(unlabeled=True)) / len(corpora.training_text(unlabeled=False))
+    if readings > 1 and args.eval_strategy == IntervalStrategy.EPOCH:
+        share = 1 / max(2, round(epochs))  # below 1: of all steps
+        more = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": share, "save_steps": share}
     args = dataclasses.replace(
-        arguments.training,
+        args,
+        **more,
+        num_train_epochs=epochs * readings,
         distillation=False,
-        output_dir=str(Path(arguments.training.output_dir) / "baseline"),
+        output_dir=str(Path(args.output_dir) / "baseline"),
         do_train_baseline=False,
         push_to_hub=False,
     )
-    return arguments._replace(model=model, training=args)
+    return arguments._replace(model=dataclasses.replace(arguments.model, embedding_type="train"), training=args)
 
 
 @contextmanager

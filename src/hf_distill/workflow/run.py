@@ -76,7 +76,7 @@ def _run(arguments: RunArguments) -> None:
         stores["train"] = make_stores([*teachers, *companions, *answers], corpora, args)["train"]
 
     if args.do_train_baseline:
-        baseline_args = baseline_arguments(arguments)
+        baseline_args = baseline_arguments(arguments, corpora)
         baseline = build(baseline_args, corpora, tokenizer, teachers)
         trainer = train(baseline, baseline_args.training, corpora)
         evaluations = evaluate_student(trainer, baseline, corpora, teachers)

@@ -29,6 +29,7 @@ from .stages import Encoder, build, has_its_weights, probe_words, reserve_with_t
 
 logger = logging.get_logger(__name__)
 
+TEACHER_BATCH = 32  # sentences per device, at most: an encoder needs more memory than a student
 COMPANION_LAG = 0.1  # how far below the teachers' F1 that of a companion may be
 
 
@@ -142,6 +143,7 @@ def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
         distillation=False,
         # Label smoothing makes a teacher's outputs less informative (Müller et al. 2019, arXiv 1906.02629).
         label_smoothing_factor=0.0,
+        per_device_train_batch_size=min(args.per_device_train_batch_size, TEACHER_BATCH),
         learning_rate=args.teacher_learning_rate,
         num_train_epochs=args.teacher_num_train_epochs,
         warmup_steps=0.1,
