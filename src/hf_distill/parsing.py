@@ -154,8 +154,8 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
         choices=PRESETS,
         help="What arguments have that are not given. recipe: for a new BiLSTM the values of configs/recipe.yaml, the "
         "defaults shown here, with --student_layers those of configs/recipe_transformer.yaml (without --export), as "
-        "far as they fit what is given. For other students, and with original: the loss, sizes and rates of the BioBERT "
-        "Distillation script. Default: recipe, unless one of the script's own flags "
+        "far as they fit what is given. For other students, and with original: the loss, sizes and rates of the "
+        "BioBERT Distillation script. Default: recipe, unless one of the script's own flags "
         f"(--{', --'.join(SCRIPT_ONLY)}) is given.",
     )
 
