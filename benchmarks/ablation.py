@@ -16,6 +16,7 @@ ROWS: dict[str, dict] = {
     "recipe": {},
     "words as the tokenizer shows them": {"word_feature_rows": 0},
     "nothing from the labels": {"alpha": 0},
+    "smoothed labels": {"label_smoothing_factor": 0.1},
     "no loss between tag sequences": {"sequence_loss_weight": 0},
     "none of the three, 12,000 subwords": {
         "word_feature_rows": 0,

@@ -18,6 +18,7 @@ from transformers import (
     BertConfig,
     BertForTokenClassification,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     TrainerCallback,
 )
@@ -25,7 +26,10 @@ from transformers import (
 from hf_distill import BiLSTMConfig, BiLSTMForTokenClassification, load_tsv, load_unlabeled
 from hf_distill.evaluation.metrics import f1_difference
 from hf_distill.files import write_columns
+from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.tags import make_tags
+from hf_distill.runtime.windows import make_windows, pad_windows, window_length
+from hf_distill.runtime.word_features import word_feature_rows
 from hf_distill.students.build import label_config
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +145,30 @@ def finish(call: Callable[[], object], model: PreTrainedModel) -> Callable[[], o
         call()
         if model.device.type != "cpu":
             torch.accelerator.synchronize()
+
+    return run
+
+
+def forward_passes(
+    model: PreTrainedModel | OnnxModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sentences: Sequence[Sequence[str]],
+    size: int,
+) -> Callable[[], None]:
+    """A function that runs the forward passes of tokenised sentences, in batches of `size`, sorted by length."""
+    length = window_length(tokenizer, model.config)
+    cuts = make_windows(tokenizer, sentences, length, word_feature_rows(model.config))
+    windows = sorted((window for cut in cuts for window in cut), key=lambda window: len(window.input_ids))
+    batches: list[dict] = [
+        pad_windows(windows[start : start + size], tokenizer.pad_token_id) for start in range(0, len(windows), size)
+    ]
+    if isinstance(model, PreTrainedModel):
+        batches = [{name: torch.from_numpy(each).to(model.device) for name, each in one.items()} for one in batches]
+
+    @torch.no_grad()
+    def run() -> None:
+        for batch in batches:
+            model(**batch)
 
     return run
 

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import ROOT, in_turns, load
+from common import ROOT, forward_passes, in_turns, load
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from transformers import AutoModelForTokenClassification
@@ -27,7 +27,7 @@ from hf_distill.runtime.onnx_model import OnnxModel
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.runtime.schemes import model_tags
 from hf_distill.runtime.tags import convert_tags, detect_scheme
-from hf_distill.runtime.windows import make_windows, window_length
+from hf_distill.runtime.windows import window_length
 from hf_distill.teachers.loading import load_tokenizer
 
 FIGURES = ROOT / "docs" / "gain.json"
@@ -49,8 +49,6 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
             [_, quantized] = write_onnx(model, Path(folder) / name, "dynamic")
             tags, length = model_tags(model.config), window_length(tokenizer, model.config)
             gold = [convert_tags(each, detect_scheme(tags)) for each in devel["tags"]]
-            windows = [window for cut in make_windows(tokenizer, sample, length) for window in cut]
-            batches = [torch.tensor([window.input_ids]) for window in windows]
             size = quantized.stat().st_size / 1e6
             figures[name] = {"parameters": model.num_parameters(), "int8_mb": size}
             for kind, own in (("pytorch", model), ("int8", OnnxModel(quantized, model.config, threads=1))):
@@ -58,20 +56,10 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
                 counts = count(logits, gold, tags)
                 ends = counts.intervals()
                 figures[name][kind] = {"f1": counts.scores()["f1"], "low": ends["f1_low"], "high": ends["f1_high"]}
-                calls[name, kind] = forward(own, batches)
+                calls[name, kind] = forward_passes(own, tokenizer, sample, 1)
         for (name, kind), seconds in in_turns(calls, rounds, 0).items():
             figures[name][kind]["ms"] = 1000 * seconds / len(sample)
     return figures
-
-
-def forward(model, batches: list[torch.Tensor]):
-    """A function that runs forward passes of all batches."""
-
-    def run() -> None:
-        for input_ids in batches:
-            model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-
-    return run
 
 
 def draw(figures: dict[str, dict], path: Path) -> None:

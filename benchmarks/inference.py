@@ -59,6 +59,7 @@ def main() -> None:
         for size, count in ((1, 1), (BATCH, threads)):
             torch.set_num_threads(count)
             contenders = {}
+            arrays = {name: values.cpu().numpy() for name, values in inputs[size].items()}
             for name, model in models.items():
                 model.to(args.device)
                 contenders[name, "PyTorch"] = finish(call(model, inputs[size], args.device), model)
@@ -67,7 +68,7 @@ def main() -> None:
                     if not files.exists():
                         write_onnx(model, files, "dynamic")
                     for kind, file in (("ONNX fp32", MODEL_NAME), ("ONNX int8", QUANTIZED_NAME)):
-                        contenders[name, kind] = call(OnnxModel(files / file, model.config, count), inputs[size])
+                        contenders[name, kind] = call(OnnxModel(files / file, model.config, count), arrays)
             for key, value in in_turns(contenders, args.rounds, 0.3).items():
                 seconds[*key, size] = value
     kinds = ["PyTorch", "ONNX fp32", "ONNX int8"] if args.device == "cpu" else ["PyTorch"]
@@ -97,7 +98,7 @@ def main() -> None:
     print_json(figures)
 
 
-def call(model, inputs: dict[str, torch.Tensor], device: str = "cpu"):
+def call(model, inputs: dict, device: str = "cpu"):
     """A function that runs a forward pass."""
 
     def run():

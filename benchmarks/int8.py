@@ -13,10 +13,9 @@ import tempfile
 from pathlib import Path
 
 import torch
-from common import in_turns, load
+from common import forward_passes, in_turns, load
 from transformers import AutoModelForTokenClassification
 
-from hf_distill.data.encoding import pad
 from hf_distill.evaluation.metrics import count
 from hf_distill.files import format_table
 from hf_distill.publishing.onnx_export import instruction_set, write_onnx
@@ -46,15 +45,12 @@ def main() -> None:
             tags, length = model_tags(model.config), window_length(tokenizer, model.config)
             gold = [convert_tags(each, detect_scheme(tags)) for each in devel["tags"]]
             sample = devel["tokens"][:: max(1, len(devel) // SAMPLE)][:SAMPLE]
-            inputs = sorted((tokenizer(words, is_split_into_words=True)["input_ids"] for words in sample), key=len)
-            together = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
             files = {}
             for kind in ("weights", "dynamic"):
                 files["fp32"], files[kind] = write_onnx(model, Path(temporary) / f"{name}-{kind}", kind)
             predictions = {}
             for kind in ("fp32", "weights", "dynamic"):
                 onnx = OnnxModel(files[kind], model.config, threads=1)
-
                 logits = predict_words(onnx, tokenizer, devel["tokens"], length)
                 counts = count(logits, gold, tags)
                 predictions[kind] = counts.predictions
@@ -65,25 +61,14 @@ def main() -> None:
                 size = files[kind].stat().st_size / 1e6
                 scores = f"{counts.scores()['f1']:.4f}", f"{same:.4f}", str(changed), f"{size:.2f}"
                 rows[name, kind] = [f"{name}, {kind}", *scores]
-                calls[name, kind, "alone"] = forward(onnx, [[each] for each in inputs])
-                calls[name, kind, "together"] = forward(onnx, together)
+                calls[name, kind, "alone"] = forward_passes(onnx, tokenizer, sample, 1)
+                calls[name, kind, "together"] = forward_passes(onnx, tokenizer, sample, BATCH)
         seconds = in_turns(calls, args.rounds, 0)
     table = [
         [*row, *(f"{1000 * seconds[*key, way] / len(sample):.2f}" for way in ("alone", "together"))]
         for key, row in rows.items()
     ]
     print(format_table([instruction_set(), "F1", "same tags", "changed", "MB", "ms alone", "ms together"], table))
-
-
-def forward(model: OnnxModel, batches: list[list[list[int]]]):
-    """A function that runs the forward passes of batches."""
-    padded = [(pad(batch).numpy(), pad([[1] * len(ids) for ids in batch]).numpy()) for batch in batches]
-
-    def run() -> None:
-        for input_ids, attention_mask in padded:
-            model(input_ids, attention_mask)
-
-    return run
 
 
 if __name__ == "__main__":

@@ -19,16 +19,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
-from common import finish, in_turns, print_json
+from common import finish, forward_passes, in_turns, print_json
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
 from hf_distill.arguments import PredictionArguments
-from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
 from hf_distill.prediction import predict as prediction
 from hf_distill.runtime.onnx_model import QUANTIZED_NAME, OnnxModel
-from hf_distill.runtime.windows import make_windows, window_length
 from hf_distill.teachers.loading import load_tokenizer
 
 BATCH, MILLION = 32, 1_000_000
@@ -52,23 +49,12 @@ def speed(model: str, sentences: list[str], times: int) -> float:
 def bare_speed(student: str, sentences: list[str], rounds: int, device: str) -> float:
     """Sentences per second of the student's forward passes only."""
     config, tokenizer = AutoConfig.from_pretrained(student), load_tokenizer(student)
-    cuts = make_windows(tokenizer, [sentence.split() for sentence in sentences], window_length(tokenizer, config))
-    windows = sorted((window.input_ids for cut in cuts for window in cut), key=len)
-    batches = []
-    for start in range(0, len(windows), BATCH):
-        batch = windows[start : start + BATCH]
-        mask = pad([[1] * len(row) for row in batch])
-        batches.append((pad(batch, tokenizer.pad_token_id).to(device), mask.to(device)))
     if device == "cpu":
         model = OnnxModel(Path(student) / "onnx" / QUANTIZED_NAME, config)
     else:
         model = AutoModelForTokenClassification.from_pretrained(student).to(device).eval()
 
-    @torch.no_grad()
-    def run() -> None:
-        for input_ids, attention_mask in batches:
-            model(input_ids=input_ids, attention_mask=attention_mask)
-
+    run = forward_passes(model, tokenizer, [sentence.split() for sentence in sentences], BATCH)
     wait = finish(run, model) if isinstance(model, PreTrainedModel) else run
     return len(sentences) / in_turns({"bare": wait}, rounds, 0)["bare"]
 

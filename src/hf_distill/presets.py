@@ -10,7 +10,13 @@ PRESETS = ("recipe", "original")
 SCRIPT_ONLY = ("task_name", "lr_params", "batch_size")
 
 # Labels teach a BiLSTM what case means, which it sees and the teacher perhaps does not.
-BILSTM_LOSS: dict[str, Any] = {"logit_loss": "ce", "alpha": 0.2, "sequence_loss_weight": 1.0}
+# Smoothed labels would contradict the teacher's probabilities.
+BILSTM_LOSS: dict[str, Any] = {
+    "logit_loss": "ce",
+    "alpha": 0.2,
+    "sequence_loss_weight": 1.0,
+    "label_smoothing_factor": 0.0,
+}
 # A new student: configs/recipe.yaml, and configs/recipe_small.yaml, which companions are, too.
 BILSTM: dict[str, Any] = {
     "vocabulary_size": 16000,

@@ -151,7 +151,8 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
 
 
 def _loss(args: DistillationArguments) -> str:
-    hard = f"cross-entropy with the labels (label smoothing {args.label_smoothing_factor:g})"
+    smoothing = args.label_smoothing_factor
+    hard = "cross-entropy with the labels" + (f" (label smoothing {smoothing:g})" if smoothing else "")
     if not args.distillation:
         return hard
     soft = {"mse": "mean squared error of the logits", "ce": "cross-entropy with the teacher's probabilities"}

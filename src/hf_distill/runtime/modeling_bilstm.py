@@ -14,6 +14,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
 
 from .configuration_bilstm import BiLSTMConfig
+from .tags import UserError  # noqa: F401  transformers 5.0 brings along only what is imported here
 from .word_features import FEATURES, word_feature_rows
 
 FEATURE_STD = 0.05  # of new embeddings of features, beside those of subwords, whose standard deviation is 1

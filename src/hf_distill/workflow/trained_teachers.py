@@ -86,7 +86,7 @@ def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
     fresh = {name: new[name] for name in names} | {"student_layers": [], "model_name": "bilstm"} | SMALL_BILSTM
     model = dataclasses.replace(model, **fresh)
     steps = (
-        "temperature label_smoothing_factor max_steps eval_steps save_steps warmup_steps "
+        "temperature max_steps eval_steps save_steps warmup_steps "
         "lr_scheduler_type lr_scheduler_kwargs early_stopping_patience gradient_accumulation_steps"
     )
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(args)}
