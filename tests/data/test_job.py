@@ -21,7 +21,7 @@ def corpora(tokens=TOKENS, tags=TAGS):
 
 
 def job(*flags, data=None, teachers=("ab" * 32,)):
-    arguments = prepare_arguments(parse_arguments([*DATA, *flags]))
+    arguments = prepare_arguments(parse_arguments([*DATA, "--preset", "original", *flags]))
     return describe_job(arguments[:3], data or corpora(), teachers)
 
 
