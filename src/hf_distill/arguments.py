@@ -129,8 +129,8 @@ class ModelArguments:
     n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     dropout: float | None = option(
         None,
-        "Dropout of a new student. --preset original: 0.5 for bilstm. Always 0.1 for tinybert, with --student_layers "
-        "the teacher's.",
+        "Dropout of a new student. --preset original: 0.5 for bilstm. For tinybert 0.1, with --student_layers the "
+        "teacher's.",
     )
     embedding_dropout: float = option(0.0, "bilstm only: dropout of the embeddings.")
     trust_remote_code: bool = option(False, "Allow models whose code comes with their Hub repository.")
