@@ -46,7 +46,7 @@ find_all = lambda texts: list(find.stream(texts))
 import torch
 torch.set_num_threads(1)
 from transformers import pipeline
-find = pipeline("token-classification", student, trust_remote_code=True, device="cpu")
+find = pipeline(model=student, trust_remote_code=True, device="cpu")
 find_all = lambda texts: find(texts, batch_size=64)
 """,
     "spaCy": """

@@ -220,7 +220,7 @@ def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, Pre
     tokenizer = wordpiece()
     if kind == "bert":
         model = bert(tokenizer, tags, seed=3)
-        for name, value in label_config(tags).items():
+        for name, value in label_config(tags, "bert").items():
             setattr(model.config, name, value)
     else:
         torch.manual_seed(3)
@@ -231,6 +231,27 @@ def random_student(kind: str, tags: Sequence[str]) -> tuple[PreTrainedModel, Pre
             torch.nn.init.normal_(model.feature_embeddings.weight[1:])
         torch.nn.init.normal_(model.classifier.weight, std=3)
     return model, tokenizer
+
+
+def knowing_bert(
+    tokenizer: PreTrainedTokenizerFast, words: Sequence[str], tags: Sequence[str]
+) -> BertForTokenClassification:
+    """A student without layers that knows the tag of each of the words by its first subword; all others are O."""
+    size = len(tokenizer)
+    sizes = {"hidden_size": size, "num_hidden_layers": 0, "num_attention_heads": 1, "intermediate_size": 4}
+    config = BertConfig(vocab_size=size, **sizes, **label_config(TAGS, "bert"))
+    student = BertForTokenClassification(config).eval()
+    embeddings = student.bert.embeddings
+    with torch.no_grad():
+        # One-hot embeddings; layer normalisation keeps the order, so a word's first subword picks its row of the head.
+        embeddings.word_embeddings.weight.copy_(torch.eye(size))
+        for silent in (embeddings.position_embeddings, embeddings.token_type_embeddings, student.classifier):
+            silent.weight.zero_()
+        student.classifier.bias.copy_(torch.eye(len(TAGS))[0])  # what it does not know is O
+        for word, tag in zip(words, tags, strict=True):
+            first = tokenizer(word, add_special_tokens=False)["input_ids"][0]
+            student.classifier.weight[TAGS.index(tag), first] = 1.0
+    return student
 
 
 @functools.cache

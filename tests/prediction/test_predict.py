@@ -71,7 +71,7 @@ def test_text_gets_the_answers_of_the_pipeline(student, here, capsys, monkeypatc
     with gzip.open("b.txt.gz", "wb") as file:
         file.write("\r\n".join(texts[40:]).encode("utf-8-sig"))  # as Windows writes it, without a last line end
     assert run(student, ["a.txt", "b.txt.gz"], "out.jsonl") == 0, capsys.readouterr().err
-    find = pipeline("token-classification", model=str(student), trust_remote_code=True)
+    find = pipeline(model=str(student), trust_remote_code=True)
     found = rows("out.jsonl")
     assert [row["text"] for row in found] == texts
     for row, expected in zip(found, find(texts), strict=True):
@@ -290,7 +290,7 @@ def test_mentions_below_a_threshold_are_left_out(here, tmp_path):
     (folder / "config.json").write_text(json.dumps(config | kept))
     texts = [" ".join(words) for words in tiny.sentences(60, seed=4)]
     Path("in.txt").write_text("\n".join(texts) + "\n")
-    find = pipeline("token-classification", model=str(folder), trust_remote_code=True)
+    find = pipeline(model=str(folder), trust_remote_code=True)
     ways = {
         ("--threshold", "0.4"): 0.4,
         ("--threshold", "GENE=0.5"): {"GENE": 0.5},
@@ -339,7 +339,7 @@ def test_the_most_uncertain_texts_come_first(student, here, monkeypatch, output)
     assert {row["text"] for row in every} == distinct and len(every) == len(distinct), "identical texts once"
     order = [row["uncertainty"] for row in every]
     assert order == sorted(order, reverse=True) and 0 <= order[-1] < order[0]
-    find = pipeline("token-classification", model=str(student), trust_remote_code=True)
+    find = pipeline(model=str(student), trust_remote_code=True)
     found = find([row["text"] for row in every])
     assert [len(row["mentions"]) for row in every] == [len(mentions) for mentions in found]
     monkeypatch.setattr(predict, "CHUNK_TEXTS", 9)

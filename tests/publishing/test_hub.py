@@ -73,7 +73,7 @@ name, options = sys.argv[1], {"revision": "v1", "trust_remote_code": True}
 model = AutoModelForTokenClassification.from_pretrained(name, **options)
 tokenizer = AutoTokenizer.from_pretrained(name, **options)
 print(model(**tokenizer("p53 binds BRCA1", return_tensors="pt")).logits.tolist())
-find = pipeline("token-classification", model=name, onnx="model_quantized.onnx", **options)
+find = pipeline(model=name, onnx="model_quantized.onnx", **options)
 assert isinstance(find("p53 binds BRCA1-kinase."), list) and find.network.session
 """
     (tmp_path / "elsewhere").mkdir()

@@ -180,6 +180,20 @@ def test_a_template_of_the_users_own(folder):
         write(folder, "--card_template", "missing.md")
 
 
+def test_a_transformer_says_what_the_stock_pipeline_finds(tmp_path):
+    folder = tmp_path / "my-student"
+    save_model(*tiny.random_student("bert", tiny.TAGS), folder)
+    f1 = {"own": 0.9, "first": 0.7, "average": 0.6, "max": 0.5, "simple": 0.4}
+    data = [flag.replace("{0}", str(tmp_path)) for flag in DATA]
+    card = write(folder, data=data, results=STUDENT | {f"{name}_pipeline_f1": value for name, value in f1.items()})
+    assert "| the model's own | 0.9000 |" in card
+    assert "| transformers', `aggregation_strategy=\"simple\"` | 0.4000 |" in card
+    codes = [code.replace('"my-student"', repr(str(folder))) for code in snippets(card)]
+    names: dict = {}
+    exec(codes[1], names)  # without trust_remote_code
+    assert type(names["find"]).__name__ == "TokenClassificationPipeline"
+
+
 def test_the_examples_run(folder):
     (folder / "onnx").mkdir()
     model = BiLSTMForTokenClassification.from_pretrained(folder)

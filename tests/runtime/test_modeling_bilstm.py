@@ -48,10 +48,11 @@ def test_reading_by_hand_is_what_a_packed_lstm_gives():
     states = torch.randn(4, 7, 6)
     packed = torch.nn.utils.rnn.pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=False)
     expected = torch.nn.utils.rnn.pad_packed_sequence(model.lstm(packed)[0], batch_first=True)[0]
-    torch.testing.assert_close(model._read(states, mask) * mask[..., None], expected)
-    wider = torch.nn.functional.pad(mask, (0, 3))
-    read = model._read(torch.nn.functional.pad(states, (0, 0, 0, 3)), wider)
-    torch.testing.assert_close(read * wider[..., None], torch.nn.functional.pad(expected, (0, 0, 0, 3)))
+    [read] = model._read(states, lengths)
+    torch.testing.assert_close(read * mask[..., None], expected)
+    [read] = model._read(torch.nn.functional.pad(states, (0, 0, 0, 3)), lengths)
+    assert read.shape == (4, 10, 10)
+    torch.testing.assert_close(read[:, :7] * mask[..., None], expected)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,126 @@ def test_logits_do_not_depend_on_padding(tokenizer, options):
     short = {name: values[None, :4] for name, values in short.items()}
     torch.testing.assert_close(padded[1:2, :4], student(**short).logits)
     torch.testing.assert_close(padded[::2], student(**full).logits)
+
+
+SMALL_BERT = {"vocab_size": 20, "hidden_size": 8, "max_position_embeddings": 16, "pad_token_id": 0}
+KINDS = {
+    "train": {},
+    "bert": {"embedding_type": "bert", "bert_config": SMALL_BERT},
+    "features": {"word_feature_rows": 4},
+}
+RIGHT = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
+
+
+def bilstm(kind: str = "train") -> BiLSTMForTokenClassification:
+    """A tiny BiLSTM with 20 subwords, of a kind of `KINDS`."""
+    torch.manual_seed(0)
+    return BiLSTMForTokenClassification(BiLSTMConfig(20, 8, 6, dropout=0.1, num_labels=3, **KINDS[kind])).eval()
+
+
+def inputs_for(model: BiLSTMForTokenClassification, rows: int = 2, columns: int = 6) -> dict[str, torch.Tensor]:
+    inputs = {"input_ids": torch.randint(1, 20, (rows, columns)), "labels": torch.randint(0, 3, (rows, columns))}
+    if model.config.word_feature_rows:
+        inputs["word_features"] = torch.randint(1, 13, (rows, columns, 3))
+    return inputs
+
+
+@pytest.mark.parametrize("mask", [[[0, 0, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1]], [[1, 0, 1, 0, 1, 1], [1, 1, 1, 0, 0, 0]]])
+@pytest.mark.parametrize("kind", KINDS)
+def test_subwords_are_read_as_if_those_masked_were_not_there(kind, mask):
+    model, mask = bilstm(kind), torch.tensor(mask)
+    inputs = inputs_for(model)
+    inputs["labels"][mask == 0] = -100
+    right = {name: torch.zeros_like(values) for name, values in inputs.items()}
+    right["labels"].fill_(-100)
+    for name, values in inputs.items():
+        right[name][RIGHT == 1] = values[mask == 1]
+    expected = model(**right, attention_mask=RIGHT, output_hidden_states=True)
+    output = model(**inputs, attention_mask=mask, output_hidden_states=True)
+    torch.testing.assert_close(output.logits[mask == 1], expected.logits[RIGHT == 1])
+    torch.testing.assert_close(output.loss, expected.loss)
+    for states, others in zip(output.hidden_states, expected.hidden_states, strict=True):
+        torch.testing.assert_close(states[mask == 1], others[RIGHT == 1])
+    output.loss.backward()
+    gradient = model.lstm.weight_hh_l0.grad.clone()
+    model.zero_grad()
+    expected.loss.backward()
+    torch.testing.assert_close(model.lstm.weight_hh_l0.grad, gradient)
+
+
+def test_masks_of_any_type_of_number_are_read():
+    model = bilstm()
+    ids = inputs_for(model)["input_ids"]
+    expected = model(input_ids=ids, attention_mask=RIGHT).logits
+    for mask in (RIGHT.bool(), RIGHT.float(), RIGHT.half(), RIGHT.int()):
+        torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"attention_mask": (RIGHT - 1) * 1e9}, "no other number"),
+        ({"attention_mask": RIGHT * 0.5}, "no other number"),
+        ({"attention_mask": RIGHT[:, :5]}, r"shape \[2, 5\], but the subwords \[2, 6\]"),
+        ({"attention_mask": RIGHT[:, None, None]}, r"shape \[2, 1, 1, 6\]"),
+        ({"inputs_embeds": torch.zeros(2, 6, 8)}, "either input_ids or inputs_embeds"),
+        ({"input_ids": None}, "either input_ids or inputs_embeds"),
+    ],
+)
+def test_inputs_that_cannot_be_meant_are_refused(change, message):
+    model = bilstm()
+    with pytest.raises(ValueError, match=message):
+        model(**inputs_for(model) | {"attention_mask": RIGHT} | change)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_word_embeddings_are_taken_instead_of_ids(kind):
+    model = bilstm(kind)
+    inputs = inputs_for(model)
+    expected = model(**inputs, attention_mask=RIGHT).logits
+    embeddings = model.get_input_embeddings()(inputs.pop("input_ids"))
+    torch.testing.assert_close(model(**inputs, attention_mask=RIGHT, inputs_embeds=embeddings).logits, expected)
+
+
+def test_hidden_states_and_tuples_come_on_request_or_by_configuration():
+    model = bilstm()
+    inputs = inputs_for(model) | {"attention_mask": RIGHT}
+    output = model(**inputs, output_hidden_states=True)
+    assert [states.shape for states in output.hidden_states] == [(2, 6, 8), (2, 6, 12), (2, 6, 12)]
+    torch.testing.assert_close(output.hidden_states[0], model.embeddings(inputs["input_ids"]))
+    torch.testing.assert_close(model.classifier(output.hidden_states[-1]), output.logits)
+    assert model(**inputs).hidden_states is None
+    asked = model(**inputs, output_hidden_states=True, return_dict=False)
+    model.config.output_hidden_states, model.config.return_dict = True, False
+    assert model(**inputs, return_dict=True, output_hidden_states=False).hidden_states is None
+    for loss, logits, hidden_states in (asked, model(**inputs)):
+        torch.testing.assert_close((loss, logits, hidden_states), output.to_tuple())
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (2, 0), (0, 0)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_batch_has_empty_logits(kind, shape):
+    model = bilstm(kind)
+    inputs = inputs_for(model, *shape) | {"attention_mask": torch.ones(shape)}
+    output = model(**inputs, output_hidden_states=True)
+    assert output.logits.shape == (*shape, 3) and output.loss == 0
+    assert [states.shape for states in output.hidden_states] == [(*shape, 8), (*shape, 12), (*shape, 12)]
+
+
+@pytest.mark.parametrize("size", [25, 15])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_another_size_is_saved_and_loaded(kind, size, tmp_path):
+    model = bilstm(kind)
+    padding_idx = model.get_input_embeddings().padding_idx
+    model.resize_token_embeddings(size)
+    assert model.config.vocab_size == (model.config.bert_config or {}).get("vocab_size", size) == size
+    assert SMALL_BERT["vocab_size"] == 20
+    model.save_pretrained(tmp_path)
+    loaded = BiLSTMForTokenClassification.from_pretrained(tmp_path)
+    assert loaded.get_input_embeddings().num_embeddings == size
+    assert loaded.get_input_embeddings().padding_idx == model.get_input_embeddings().padding_idx == padding_idx
+    inputs = inputs_for(model) | {"input_ids": torch.tensor([[0, 5, size - 1, size - 2, 4, 3]] * 2)}
+    torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits)
 
 
 def test_a_student_that_reads_features_sees_case_and_does_not_go_without():
@@ -100,6 +221,22 @@ def test_a_bilstm_learns_under_autocast_on_any_cpu(tokenizer):
     assert output.logits.dtype == torch.bfloat16
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     torch.testing.assert_close(*gradients, atol=0.05 * gradients[0].abs().max().item(), rtol=0.1)
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_bilstm_in_half_precision_runs_on_any_cpu(dtype, autocast):
+    model = bilstm()
+    inputs = inputs_for(model) | {"attention_mask": RIGHT}
+    expected = model(**inputs).logits
+    model = model.to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        with torch.no_grad():
+            torch.testing.assert_close(model(**inputs).logits, expected.to(dtype), atol=0.02, rtol=0)
+        loss = model.train()(**inputs).loss
+    loss.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])

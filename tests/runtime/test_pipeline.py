@@ -4,10 +4,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
+from datasets import Dataset
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+from transformers.pipelines.token_classification import AggregationStrategy
 
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.runtime.tags import find_invalid
@@ -23,7 +27,7 @@ def folder(request, tmp_path_factory):
 
 @pytest.fixture
 def find(folder):
-    return pipeline("token-classification", model=str(folder), trust_remote_code=True)
+    return pipeline(model=str(folder), trust_remote_code=True)
 
 
 def test_raw_and_split_text_give_the_same_mentions(find):
@@ -54,6 +58,40 @@ def test_batches_and_generators_change_nothing(find):
             assert [mention | {"score": pytest.approx(mention["score"], abs=1e-5)} for mention in one] == other
 
 
+def test_all_that_holds_texts_gives_the_same(find):
+    texts = [" ".join(words) for words in tiny.sentences(9, seed=6)]
+    mentions, dataset = find(texts), Dataset.from_dict({"text": texts})
+    for many in (tuple(texts), np.array(texts), pd.Series(texts), dataset["text"], dict.fromkeys(texts).keys()):
+        assert find(many) == mentions, type(many)
+    for stream in (iter(texts), map(str, texts), (text for text in texts), KeyDataset(dataset, "text")):
+        found = find(stream, num_workers=1 if isinstance(stream, KeyDataset) else 0)
+        assert not isinstance(found, list) and list(found) == mentions, type(stream)
+    for wrong in (None, 7, dataset, {"text": "p53"}, [{"text": "p53"}], [None], [["p53", None]], [[["p53"]]]):
+        with pytest.raises((ValueError, TypeError), match="not iterable|is a string or a list of words"):
+            find(wrong)
+
+
+def test_arguments_of_the_stock_pipeline(folder, find):
+    """What has a meaning here is done; what has none, since windows and words are the model's own, changes nothing."""
+    words = tiny.sentences(3, seed=6)
+    text = " ".join(words[0])
+    mentions = find(text)
+    assert mentions
+    for strategy in ("simple", "first", "AVERAGE", AggregationStrategy.MAX):
+        assert find(text, aggregation_strategy=strategy, stride=8, ignore_labels=["O"], batch_size=2) == mentions
+    with pytest.raises(ValueError, match="middle is not a valid AggregationStrategy"):
+        find(text, aggregation_strategy="middle")
+    assert find(text, ignore_labels=["GENE"]) == []
+    made = pipeline(model=str(folder), trust_remote_code=True, ignore_labels=["GENE"], stride=4, device="cpu")
+    assert made(text) == [] and made(text, ignore_labels=["O"]) == mentions
+    glued = find(words, is_split_into_words=True, delimiter="")
+    for sentence, found, spaced in zip(words, glued, find(words, is_split_into_words=True), strict=True):
+        assert [each["word"] for each in found] == [each["word"].replace(" ", "") for each in spaced]
+        assert all("".join(sentence)[each["start"] : each["end"]] == each["word"] for each in found)
+    half = pipeline(model=str(folder), trust_remote_code=True, dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16 and sum(map(len, half([" ".join(each) for each in words]))) > 0
+
+
 def test_a_text_of_many_pages(find):
     text = " ".join(word for sentence in tiny.sentences(5_000, seed=7) for word in sentence)
     assert len(text) > 2**17
@@ -63,13 +101,11 @@ def test_a_text_of_many_pages(find):
 
 
 def test_the_onnx_files_answer_alike(folder, find):
-    exact = pipeline("token-classification", model=str(folder), trust_remote_code=True, onnx="model.onnx", threads=1)
+    exact = pipeline(model=str(folder), trust_remote_code=True, onnx="model.onnx", threads=1)
     texts = [" ".join(words) for words in tiny.sentences(20, seed=8)]
     for one, other in zip(find(texts), exact(texts, batch_size=5), strict=True):
         assert [mention | {"score": pytest.approx(mention["score"], abs=1e-4)} for mention in one] == other
-    small = pipeline(
-        "token-classification", model=str(folder), trust_remote_code=True, onnx="model_quantized.onnx", threads=1
-    )
+    small = pipeline(model=str(folder), trust_remote_code=True, onnx="model_quantized.onnx", threads=1)
     assert sum(map(len, small(texts))) > 10
 
 
@@ -96,7 +132,7 @@ import sys
 for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "sklearn", "pyarrow", "onnxruntime"):
     sys.modules[name] = None
 from transformers import pipeline
-find = pipeline("token-classification", model={str(folder)!r}, trust_remote_code=True)
+find = pipeline(model={str(folder)!r}, trust_remote_code=True)
 print(find("p53 binds BRCA1 kinase ( p53 )"))
 """
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)

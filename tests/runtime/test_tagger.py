@@ -46,7 +46,7 @@ def texts():
 def test_the_answers_are_those_of_the_pipeline(folder, precision):
     find = Tagger.from_pretrained(folder, precision=precision)
     file = {"int8": "model_quantized.onnx", "fp32": "model.onnx"}[precision]
-    other = pipeline("token-classification", model=str(folder), trust_remote_code=True, onnx=file, threads=1)
+    other = pipeline(model=str(folder), trust_remote_code=True, onnx=file, threads=1)
     assert [find(text) for text in texts()] == [other(text) for text in texts()]
     sentences = tiny.sentences(30, seed=5)
     assert find(sentences, is_split_into_words=True) == other(sentences, is_split_into_words=True, batch_size=30)
@@ -62,13 +62,13 @@ def test_tokenizers_of_other_families(tmp_path, family):
     {"byte-level": lambda: tiny.byte_level(False), "unigram": tiny.unigram}[family]().save_pretrained(tmp_path / "own")
     tokenizer = load_tokenizer(str(tmp_path / "own"))
     model = tiny.bert(tokenizer, seed=3)
-    for name, value in label_config(tiny.TAGS).items():
+    for name, value in label_config(tiny.TAGS, model.config.model_type).items():
         setattr(model.config, name, value)
     save_model(model, tokenizer, tmp_path / "student")
     write_onnx(model.eval(), tmp_path / "student" / "onnx")
     assert AutoTokenizer.from_pretrained(tmp_path / "student").is_fast
     find = Tagger.from_pretrained(tmp_path / "student", precision="fp32")
-    other = pipeline("token-classification", model=str(tmp_path / "student"), trust_remote_code=True, onnx="model.onnx")
+    other = pipeline(model=str(tmp_path / "student"), trust_remote_code=True, onnx="model.onnx")
     assert [find(text) for text in texts()] == [other(text) for text in texts()]
     assert sum(len(find(text)) for text in texts()) > 20
 

@@ -3,13 +3,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tiny
 import torch
-from transformers import AutoModelForTokenClassification, BertConfig, BertForTokenClassification, pipeline
+from transformers import AutoModelForTokenClassification, pipeline
 
 from hf_distill import Tagger
 from hf_distill.arguments import ModelArguments
-from hf_distill.students.build import build_student, label_config
+from hf_distill.students.build import build_student
 from hf_distill.students.save import save_model
 
 LOAD = """
@@ -52,7 +53,7 @@ def test_a_student_that_reads_features_brings_all_that_makes_them(tmp_path):
 import json, sys
 sys.modules["hf_distill"] = None
 from transformers import pipeline
-find = pipeline("token-classification", model=sys.argv[1], trust_remote_code=True)
+find = pipeline(model=sys.argv[1], trust_remote_code=True)
 json.dump([[(each["start"], each["end"]) for each in find(text)] for text in sys.argv[2:]], sys.stdout)
 """
     done = subprocess.run([sys.executable, "-c", code, student, *texts], check=True, capture_output=True, text=True)
@@ -62,35 +63,40 @@ json.dump([[(each["start"], each["end"]) for each in find(text)] for text in sys
     assert json.loads(done.stdout) == found and sum(map(len, found)) > 20
 
 
+AGAIN = """
+import sys
+sys.modules["hf_distill"] = None
+from transformers import AutoModelForTokenClassification, AutoTokenizer, Trainer, TrainingArguments, pipeline
+kind, folder = sys.argv[1:]
+pipeline(model=folder, trust_remote_code=True).save_pretrained("pipeline")
+model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=kind == "bilstm")
+trainer = Trainer(model, TrainingArguments("trainer"), processing_class=AutoTokenizer.from_pretrained(folder))
+trainer.save_model()
+"""
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "bert"])
+def test_a_student_saved_again_by_others_loads(tmp_path, kind):
+    folder, texts = tiny.save_student(tmp_path / "student", kind), [" ".join(words) for words in tiny.sentences(9, 6)]
+    mentions = pipeline(model=str(folder), trust_remote_code=True)(texts)
+    subprocess.run([sys.executable, "-c", AGAIN, kind, folder], check=True, capture_output=True, cwd=tmp_path)
+    folder.rename(tmp_path / "gone")
+    assert pipeline(model=str(tmp_path / "pipeline"), trust_remote_code=True)(texts) == mentions
+    if kind == "bilstm":
+        assert pipeline(model=str(tmp_path / "trainer"), trust_remote_code=True)(texts) == mentions
+    else:  # transformers' own class saves nobody's code, and its own pipeline needs none
+        stock = pipeline("token-classification", str(tmp_path / "trainer"), aggregation_strategy="first")
+        assert sum(map(len, stock(texts))) > 5
+
+
 def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):
     """A mention of three words, one of a single word right behind it, and one whose first word has several subwords."""
-    student = BertForTokenClassification(
-        BertConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=len(tokenizer),
-            num_hidden_layers=0,
-            num_attention_heads=1,
-            intermediate_size=4,
-            **label_config(tiny.TAGS),
-        )  # fmt: skip
-    )
     words = "the p53 alpha beta BRCA1 of kinase receptor mice".split()
     tags = "O B-GENE I-GENE E-GENE S-GENE O B-GENE E-GENE O".split()
-    embeddings = student.bert.embeddings
-    with torch.no_grad():
-        # One-hot embeddings; layer normalisation keeps the order, so a word's first subword picks its row of the head.
-        embeddings.word_embeddings.weight.copy_(torch.eye(len(tokenizer)))
-        embeddings.position_embeddings.weight.zero_()
-        embeddings.token_type_embeddings.weight.zero_()
-        student.classifier.weight.zero_()
-        student.classifier.bias.zero_()
-        for word, tag in zip(words, tags, strict=True):
-            first = tokenizer(word, add_special_tokens=False)["input_ids"][0]
-            student.classifier.weight[tiny.TAGS.index(tag), first] = 1.0
-    save_model(student, tokenizer, tmp_path)
+    save_model(tiny.knowing_bert(tokenizer, words, tags), tokenizer, tmp_path)
     assert AutoModelForTokenClassification.from_pretrained(tmp_path).config.tags == tiny.TAGS
-    # "ner" is the stock pipeline, which needs no code of the model's; "token-classification" is the model's own.
-    for task, trust in (("ner", None), ("token-classification", True)):
+    # The task of the stock pipeline needs no code of the model's.
+    for task, trust in (("ner", None), ("token-classification", None), (None, True)):
         find = pipeline(task, str(tmp_path), aggregation_strategy="first", trust_remote_code=trust)
         found = find(" ".join(words))
         mentions = [(mention["entity_group"], " ".join(words)[mention["start"] : mention["end"]]) for mention in found]

@@ -355,7 +355,7 @@ def test_answers_alone_make_a_student(here, capsys):
     assert "from the answers in `answers.jsonl` and the answers in `devel.jsonl`" in card
     assert "and on no label by a person." in card and str(here) not in card
     assert "path_to_annotations:\n- answers.jsonl\n- devel.jsonl\n" in Path("out/run.yaml").read_text()
-    find = pipeline("token-classification", "out", trust_remote_code=True)
+    find = pipeline(model="out", trust_remote_code=True)
     assert find(" ".join(tiny.sentences(40, seed=2)[0])) is not None
 
 

@@ -14,6 +14,7 @@ from ..arguments import DataArguments
 from ..data.corpora import Corpora
 from ..evaluation.calibration import collect_mentions
 from ..evaluation.scores import Results
+from ..evaluation.stock_pipeline import STRATEGIES
 from ..files import read_json, recorded, training_state
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
 from ..runtime.tags import UserError, entity_types
@@ -88,6 +89,11 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "types": types,
         "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
         "word_features": bool(config.get("word_feature_rows")),
+        "pipelines": {
+            name: results.figures[f"{name}_pipeline_f1"]
+            for name in ("own", *STRATEGIES)
+            if f"{name}_pipeline_f1" in results.figures
+        },
         "trained": args.do_train,
         "distilled": distilled,
         "teachers": taught_by(arguments),

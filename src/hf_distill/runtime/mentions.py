@@ -30,24 +30,25 @@ def running_text_notice(config: PretrainedConfig) -> str:
     )
 
 
-def locate_words(text: str | Sequence[str], rule: str) -> dict:
-    """Return a dictionary of the `text`, its `words`, and the `rule` by which it was split, if it was.
+def locate_words(text: str | Sequence[str], rule: str, delimiter: str = " ") -> dict:
+    """Return a dictionary of the `text`, its `words`, and the `rule` by which it was split or the `delimiter`.
 
     Args:
-        text: a string, or a list of words, which are joined by spaces.
+        text: a string, or a list of words.
         rule: what a word of a string is, one of `words.RULES`.
+        delimiter: what stands between the words of a list.
     """
     if isinstance(text, str):
-        return {"text": text, "words": find_words(text, rule), "rule": rule}
-    return {"text": " ".join(text), "words": list(text), "rule": None}
+        return {"text": text, "words": find_words(text, rule), "rule": rule, "delimiter": ""}
+    return {"text": delimiter.join(text), "words": list(text), "rule": "", "delimiter": delimiter}
 
 
 def word_places(located: Mapping) -> list[tuple[int, int]]:
     """Return the character offsets (end exclusive) of the words of `locate_words`."""
     if located["rule"]:
         return split_words(located["text"], located["rule"])
-    ends = list(accumulate(len(word) + 1 for word in located["words"]))
-    return [(end - 1 - len(word), end - 1) for word, end in zip(located["words"], ends, strict=True)]
+    starts = accumulate((len(word) + len(located["delimiter"]) for word in located["words"]), initial=0)
+    return [(start, start + len(word)) for word, start in zip(located["words"], starts, strict=False)]
 
 
 def find_mentions(

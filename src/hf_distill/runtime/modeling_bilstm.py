@@ -12,10 +12,20 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import BertConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.models.bert.modeling_bert import BertEmbeddings
+from transformers.utils.generic import can_return_tuple
 
+# Saving a model saves the files that are imported here, the pipeline's too; transformers 5.0 brings along only these.
+from .confidence import read_calibration  # noqa: F401
 from .configuration_bilstm import BiLSTMConfig
-from .tags import UserError  # noqa: F401  transformers 5.0 brings along only what is imported here
+from .decoding import constrained_decode  # noqa: F401
+from .mentions import find_mentions  # noqa: F401
+from .onnx_model import OnnxModel  # noqa: F401
+from .pipeline import use_own_pipeline
+from .schemes import model_tags  # noqa: F401
+from .tags import UserError  # noqa: F401
+from .windows import predict_windows  # noqa: F401
 from .word_features import FEATURES, word_feature_rows
+from .words import word_rule  # noqa: F401
 
 FEATURE_STD = 0.05  # of new embeddings of features, beside those of subwords, whose standard deviation is 1
 
@@ -44,6 +54,26 @@ def _autocast_runs_lstm(dtype: torch.dtype) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def _read_mask(attention_mask: Tensor | None, given: Tensor) -> Tensor:
+    """Return on the CPU which of the subwords of `given` [batch, subwords, ...] are real.
+
+    Raises:
+        ValueError: the mask has another shape, or other values than 0 and 1.
+    """
+    if attention_mask is None:
+        return torch.ones(given.shape[:2], dtype=torch.bool)
+    attention_mask = attention_mask.cpu()  # packing needs lengths there: a GPU waits for that, not for the checks
+    if torch.onnx.is_in_onnx_export():  # a graph checks no values
+        return attention_mask
+    if attention_mask.shape != given.shape[:2]:
+        shapes = list(attention_mask.shape), list(given.shape[:2])
+        raise ValueError(f"attention_mask has the shape {shapes[0]}, but the subwords {shapes[1]}.")
+    real = attention_mask == 1
+    if not torch.equal(real, attention_mask != 0):
+        raise ValueError("attention_mask must be 1 for subwords that are read and 0 for others, and no other number.")
+    return real
 
 
 class BiLSTMForTokenClassification(PreTrainedModel):
@@ -105,6 +135,11 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             raise ValueError("the weights have embeddings of features of words, but config.json no word_feature_rows.")
         return (model, info) if output_loading_info else model
 
+    def save_pretrained(self, *args, **kwargs) -> None:
+        """As in `PreTrainedModel`; the pipeline that the configuration names is saved, too."""
+        use_own_pipeline(self.config)
+        super().save_pretrained(*args, **kwargs)
+
     def _init_weights(self, module: nn.Module) -> None:
         # PyTorch's default initialisation suits an LSTM. transformers skips the weights loaded from a checkpoint.
         if isinstance(module, (nn.Embedding, nn.Linear, nn.LSTM, nn.LayerNorm)):
@@ -126,28 +161,42 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         else:
             self.embeddings = value
 
-    def _read(self, states: Tensor, attention_mask: Tensor) -> Tensor:
-        """Return the LSTM outputs [batch, subwords, 2 * hidden_size] for embeddings [batch, subwords, size]."""
+    def resize_token_embeddings(self, *args, **kwargs):
+        """As in `PreTrainedModel`."""
+        embeddings = super().resize_token_embeddings(*args, **kwargs)
+        if self.config.embedding_type == "bert":
+            self.config.bert_config = self.config.bert_config | {"vocab_size": self.config.vocab_size}
+        return embeddings
+
+    def _read(self, states: Tensor, lengths: Tensor, every_layer: bool = False) -> list[Tensor]:
+        """Return the outputs [batch, subwords, 2 * hidden_size] of the last LSTM layer, or of every layer.
+
+        `states` are embeddings [batch, subwords, size] with padding on the right, `lengths` [batch] are on the CPU.
+        """
         exported = torch.onnx.is_in_onnx_export()  # the exported LSTM accepts unsorted lengths
-        if exported or states.device.type != "cpu":
-            lengths = attention_mask.sum(1).clamp(min=1).cpu()
-            packed = pack_padded_sequence(states, lengths, batch_first=True, enforce_sorted=exported)
-            return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]
+        if exported or (states.device.type != "cpu" and states.numel() and not every_layer):
+            packed = pack_padded_sequence(states, lengths.clamp(min=1), batch_first=True, enforce_sorted=exported)
+            return [pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]]
+        layers = self.config.num_hidden_layers
+        if not states.numel():  # PyTorch's LSTM refuses empty batches
+            return [states.new_zeros(*states.shape[:2], 2 * self.config.hidden_size)] * layers
         # On a CPU, packed sequences of different lengths are 2 to 5 times slower. So the backward direction runs over
         # sentences that are reversed within their own length: padding stays on the right in both directions.
-        lengths = attention_mask.sum(1, keepdim=True)
-        width, longest = states.shape[1], int(lengths.max().clamp(min=1))
+        width, longest = states.shape[1], max(1, int(lengths.max()))
         states = states[:, :longest]
-        positions = torch.arange(longest)[None]
-        reversal = torch.where(positions < lengths, lengths - 1 - positions, positions)[..., None]
-        for layer in range(self.config.num_hidden_layers):
+        positions, lengths = torch.arange(longest), lengths[:, None]
+        reversal = torch.where(positions < lengths, lengths - 1 - positions, positions)[..., None].to(states.device)
+        outputs = []
+        for layer in range(layers):
             if layer:
                 states = self.dropout(states)
             reversed_states = states.gather(1, reversal.expand_as(states))
             forward = self._run_direction(states, f"l{layer}")
             backward = self._run_direction(reversed_states, f"l{layer}_reverse")
             states = torch.cat([forward, backward.gather(1, reversal.expand_as(backward))], dim=-1)
-        return nn.functional.pad(states, (0, 0, 0, width - longest))
+            outputs.append(states)
+        kept = outputs if every_layer else [states]
+        return [nn.functional.pad(states, (0, 0, 0, width - longest)) for states in kept]
 
     def _run_direction(self, states: Tensor, direction: str) -> Tensor:
         """Run one direction of one LSTM layer; `direction` is its parameter suffix, such as "l0_reverse"."""
@@ -160,43 +209,66 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         initial = states.new_zeros(1, len(states), self.config.hidden_size)
         return torch.lstm(states, (initial, initial), weights, True, 1, 0.0, self.training, False, True)[0]
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: Tensor,
+        input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         word_features: Tensor | None = None,
         labels: Tensor | None = None,
-        return_dict: bool | None = None,
+        inputs_embeds: Tensor | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs,
-    ) -> TokenClassifierOutput | tuple:
+    ) -> TokenClassifierOutput:
         """Return logits [batch, subwords, labels] and, given `labels` [batch, subwords], the mean cross-entropy loss.
 
-        Labels of -100 are ignored. Padding must be on the right; it does not change the logits of other subwords.
-        `word_features` [batch, subwords, 3] (`windows.make_windows`) is needed if the configuration has
-        `word_feature_rows`. `token_type_ids` is accepted, because BERT tokenizers return it, but not used.
+        Labels of -100 are ignored. Subwords where `attention_mask` [batch, subwords] is 0 are left out, as if they were
+        not there, wherever they are; a graph exported to ONNX needs them on the right. `inputs_embeds` [batch,
+        subwords, embedding_size] takes the place of word embeddings. `word_features` [batch, subwords, 3]
+        (`windows.make_windows`) is needed if the configuration has `word_feature_rows`. `token_type_ids` is accepted,
+        because BERT tokenizers return it, but not used. `hidden_states`, if asked for here or by the configuration, are
+        the input of the first LSTM layer and the output of each, [batch, subwords, size].
 
         Raises:
-            ValueError: `word_features` are missing.
+            ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, or the
+                mask has another shape than the subwords or other values than 0 and 1.
         """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        states = self.embeddings(input_ids)
+        given = input_ids if inputs_embeds is None else inputs_embeds
+        if given is None or (given is not input_ids and input_ids is not None):
+            raise ValueError("Give either input_ids or inputs_embeds, not both.")
+        exported = torch.onnx.is_in_onnx_export()
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        every_layer = bool(output_hidden_states) and not exported
+        real = _read_mask(attention_mask, given)
+        # Subwords after padding move to the left, and what was read of them back to its place.
+        moved = not exported and bool((real[:, 1:] > real[:, :-1]).any())
+        if moved:
+            rows, order = torch.arange(len(real))[:, None], real.logical_not().argsort(dim=1, stable=True)
+            given = given[rows, order]
+        if inputs_embeds is None:
+            states = self.embeddings(given)
+        else:
+            states = self.embeddings(inputs_embeds=given) if self.config.embedding_type == "bert" else given
         if self.config.word_feature_rows:
             if word_features is None:
                 raise ValueError(
                     "This student also reads how words are written (`word_features`), which a tokenizer does not give: "
-                    'use its own pipeline, pipeline("token-classification", model=..., trust_remote_code=True).'
+                    "use its own pipeline, pipeline(model=..., trust_remote_code=True)."
                 )
-            states = states + self.feature_embeddings(word_features).sum(-2)
-        hidden = self._read(self.embedding_dropout(states), attention_mask)
-        logits = self.classifier(self.dropout(hidden))
+            states = states + self.feature_embeddings(word_features[rows, order] if moved else word_features).sum(-2)
+        states = self.embedding_dropout(states)
+        hidden_states = [states, *self._read(states, real.sum(1), every_layer)]
+        if moved:
+            hidden_states = [states[rows, order.argsort(1)] for states in hidden_states]
+        logits = self.classifier(self.dropout(hidden_states[-1]))
         loss = None
         if labels is not None:
             # Trainer passes the number of labels of all gradient accumulation steps.
             count = kwargs.get("num_items_in_batch")
             count = (labels != -100).sum().clamp(min=1) if count is None else count
             loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum") / count
-        if return_dict is False:
-            return (logits,) if loss is None else (loss, logits)
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        return TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=tuple(hidden_states) if every_layer else None
+        )

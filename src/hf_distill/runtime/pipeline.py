@@ -8,11 +8,15 @@ This file is copied next to a saved model as remote code: it may import only mod
 
 import re
 from collections.abc import Mapping, Sequence
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import Pipeline, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from torch.utils.data import Dataset
+from transformers import Pipeline, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.pipelines.token_classification import AggregationStrategy
 from transformers.utils import cached_file, logging
 
 from .confidence import Threshold, read_calibration, read_threshold
@@ -39,19 +43,25 @@ def as_saved(tokenizer: PreTrainedTokenizerBase, revision: str = "main") -> PreT
     return PreTrainedTokenizerFast.from_pretrained(tokenizer.name_or_path, revision=revision)
 
 
+def use_own_pipeline(config: PretrainedConfig) -> None:
+    """Let a configuration that was loaded from the Hub name the pipeline beside it, not the one in that repository."""
+    for pipeline in getattr(config, "custom_pipelines", {}).values():
+        pipeline["impl"] = pipeline["impl"].rpartition("--")[2]
+
+
 class MentionPipeline(Pipeline):
     """Finds the mentions of named entities in texts of any length.
 
-    `pipeline("token-classification", model=NAME, trust_remote_code=True)` creates it. Text is split into words as in
-    the training data (`config.word_rule`), long texts are split into overlapping windows, and the most probable
-    valid tag sequence is decoded.
+    `pipeline(model=NAME, trust_remote_code=True)` creates it. Text is split into words as in the training data
+    (`config.word_rule`), long texts are split into overlapping windows, and the most probable valid tag sequence is
+    decoded.
 
     Args:
         onnx: name of a file in the model's `onnx` folder ("model_quantized.onnx") to run instead of PyTorch.
         threads: number of ONNX Runtime threads; 0 for all cores.
 
     Example:
-        >>> find = pipeline("token-classification", model="student", trust_remote_code=True)
+        >>> find = pipeline(model="student", trust_remote_code=True)
         >>> mentions = find("Loss of p53 raised MDM2 levels.")
         >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
     """
@@ -79,39 +89,73 @@ class MentionPipeline(Pipeline):
             self.network = OnnxModel(path, config, threads)
 
     def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):
-        """Find the mentions in one text or in several (a list, a dataset, a generator).
+        """Find the mentions in one text or in several (a list, tuple, array, column, dataset or iterator).
 
         Args:
-            inputs: texts; with `is_split_into_words`, lists of words, which are joined by spaces.
+            inputs: texts; with `is_split_into_words`, lists of words.
             is_split_into_words: whether the texts are already split into words.
-            **kwargs: as in transformers' pipelines, such as `batch_size`, the number of texts per batch; and
+            **kwargs: as in transformers' pipelines, such as `batch_size`, the number of texts per batch; as in its
+                `TokenClassificationPipeline`, where `ignore_labels` are entity types that are left out, `delimiter`
+                joins words (" "), and `stride`, `offset_mapping` and an `aggregation_strategy` change nothing; and
                 `threshold`, the score below which mentions are left out: a number, numbers by entity type, or the name
                 of one of `config.thresholds`, such as "0.95".
 
         Returns:
             A list of mentions per text: `entity_group`, `score` (the probability that exactly this mention stands
-            there), `word` (its text), `start` and `end` (character offsets, `end` exclusive).
+            there), `word` (its text), `start` and `end` (character offsets, `end` exclusive). For texts of unknown
+            number, an iterator.
+
+        Raises:
+            UserError: an input is neither text nor words, or single tokens are asked for.
         """
+        if not isinstance(inputs, (str, Mapping, Dataset, GeneratorType)):
+            inputs = list(inputs) if hasattr(inputs, "__len__") else (each for each in inputs)
         if isinstance(inputs, list) and not inputs:
             return []
         if is_split_into_words and isinstance(inputs, list) and isinstance(inputs[0], str):
             return super().__call__([inputs], **kwargs)[0]
         return super().__call__(inputs, **kwargs)
 
-    def _sanitize_parameters(self, aggregation_strategy: str = "first", threshold: Threshold = UNSET):
-        if str(getattr(aggregation_strategy, "value", aggregation_strategy)) == "none":
-            raise UserError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
-        if threshold is UNSET:  # None leaves out nothing, whatever threshold the pipeline was made with
-            return {}, {}, {}
-        thresholds = read_threshold(threshold, self.model.config, model_tags(self.model.config) or [])
-        return {}, {}, {"thresholds": thresholds}
+    def save_pretrained(self, save_directory, **kwargs) -> None:
+        """As in `Pipeline`; also saves the code of this pipeline."""
+        use_own_pipeline(self.model.config)
+        super().save_pretrained(save_directory, **kwargs)
+        custom_object_save(type(self), save_directory)
 
-    def preprocess(self, inputs: str | Sequence[str]) -> dict:
+    def _sanitize_parameters(
+        self,
+        aggregation_strategy: str | AggregationStrategy | None = None,
+        ignore_labels: Sequence[str] = UNSET,
+        delimiter: str | None = None,
+        threshold: Threshold = UNSET,
+        stride: int | None = None,
+        offset_mapping: Sequence | None = None,
+    ):
+        if aggregation_strategy is not None:
+            name = str(getattr(aggregation_strategy, "value", aggregation_strategy)).lower()
+            if AggregationStrategy(name) == AggregationStrategy.NONE:
+                raise UserError('This pipeline returns whole mentions; for single tokens use pipeline("ner", ...).')
+        chosen: dict[str, Any] = {}
+        if ignore_labels is not UNSET:
+            chosen["ignore_labels"] = ignore_labels
+        if threshold is not UNSET:  # None leaves out nothing, whatever threshold the pipeline was made with
+            tags = model_tags(self.model.config) or []
+            chosen["thresholds"] = read_threshold(threshold, self.model.config, tags)
+        return {} if delimiter is None else {"delimiter": delimiter}, {}, chosen
+
+    def preprocess(self, inputs: str | Sequence[str], delimiter: str = " ") -> dict:
         """Split a text into words; see `locate_words`."""
+        if not isinstance(inputs, str):
+            words = isinstance(inputs, Sequence | np.ndarray) and all(isinstance(word, str) for word in inputs)
+            if not words:
+                raise UserError(
+                    f"A text is a string or a list of words, not {type(inputs).__name__}: {str(inputs):.80}. Of a "
+                    'dataset give the column, such as dataset["text"].'
+                )
         notice = running_text_notice(self.model.config)
         if notice and isinstance(inputs, str):
             logger.warning_once(notice)
-        return locate_words(inputs, self.rule)
+        return locate_words(inputs, self.rule, delimiter)
 
     def _forward(self, inputs: dict) -> dict:
         batched = isinstance(inputs["text"], list)
@@ -120,11 +164,13 @@ class MentionPipeline(Pipeline):
         # Each array is wrapped in a list, because transformers would add a dimension to a bare array.
         return inputs | {"logits": [[scores] for scores in logits] if batched else logits}
 
-    def postprocess(self, outputs: dict, thresholds: Mapping[str, float] | None = None) -> list[dict]:
+    def postprocess(
+        self, outputs: dict, thresholds: Mapping[str, float] | None = None, ignore_labels: Sequence[str] | None = None
+    ) -> list[dict]:
         """Decode the words' logits into mentions."""
         assert self.tags is not None  # a saved student names its labels
         [[_, _, mentions]] = find_mentions([outputs], outputs["logits"], self.tags, self.calibration, thresholds)
-        return mentions
+        return [mention for mention in mentions if mention["entity_group"] not in (ignore_labels or ())]
 
 
 @torch.no_grad()

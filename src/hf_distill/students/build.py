@@ -29,18 +29,20 @@ from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
 
 
-def label_config(tags: Sequence[str]) -> dict:
+def label_config(tags: Sequence[str], model_type: str = "bilstm") -> dict:
     """Return the configuration fields of a student's labels and of the pipeline saved with it.
 
-    `id2label` has IOB2 names, for stock pipelines; `tags` has the actual tags.
+    `id2label` has IOB2 names, for stock pipelines; `tags` has the actual tags. A transformer's pipeline has a task of
+    its own, so that the stock one runs it without remote code; a BiLSTM is remote code anyway.
     """
     names = iob2_names(tags)
     pipeline = {"impl": "pipeline.MentionPipeline", "pt": ["AutoModelForTokenClassification"], "type": "text"}
+    task = "token-classification" if model_type == "bilstm" else "mention-detection"
     return {
         "id2label": names,
         "label2id": {name: index for index, name in names.items()},
         "tags": list(tags),
-        "custom_pipelines": {"token-classification": pipeline},
+        "custom_pipelines": {task: pipeline},
     }
 
 
@@ -124,7 +126,7 @@ def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head
         new.load_state_dict({name: value[rows] for name, value in head.state_dict().items()})
     student.set_submodule(place, new)
     student.num_labels = len(tags)
-    for field, value in label_config(tags).items():
+    for field, value in label_config(tags, config.model_type).items():
         setattr(student.config, field, value)
     return student
 
@@ -262,7 +264,7 @@ def _build_tinybert(
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
         pad_token_id=tokenizer.pad_token_id,
-        **label_config(tags),
+        **label_config(tags, BertConfig.model_type),
     )
     return BertForTokenClassification(config)
 
@@ -331,4 +333,4 @@ def _config_of_layers(args: ModelArguments, tags: Sequence[str], config: Pretrai
         if args.dropout is not None and number and ("dropout" in name or name.endswith("pdrop")):
             fields[name] = args.dropout
     fields[config.attribute_map.get("num_hidden_layers", "num_hidden_layers")] = len(args.student_layers)
-    return type(config).from_dict(fields | label_config(tags))
+    return type(config).from_dict(fields | label_config(tags, config.model_type))

@@ -17,6 +17,7 @@ from ..evaluation.calibration import calibrate, choose_threshold, collect_mentio
 from ..evaluation.cost import benchmark_table, exported_table, measure, measure_exported
 from ..evaluation.metrics import Counts, count
 from ..evaluation.scores import RESULTS_NAME, Evaluation, Results
+from ..evaluation.stock_pipeline import STRATEGIES, compare_pipelines
 from ..files import format_table, record, write_columns, write_json
 from ..publishing.hub import write_run
 from ..publishing.model_card import write_card
@@ -233,6 +234,10 @@ def finish(
                 print_main(exported_table(report["exported"]) + "\n")
             write_json(folder / "benchmark.json", report)
             record(folder, ["benchmark.json"])
+        if student.model.config.model_type != "bilstm":  # which transformers' own pipeline cannot run
+            results.figures |= _compare_pipelines(_saved(student, folder, trust_remote_code), corpora)
+            write_json(folder / RESULTS_NAME, results.to_dict())
+            record(folder, [RESULTS_NAME])
         write_run(folder / "run.yaml", arguments)
         record(folder, ["run.yaml"])
         write_card(folder, arguments, corpora, results)
@@ -245,13 +250,24 @@ def finish(
     trainer.accelerator.end_training()
 
 
+def _saved(student: Student, folder: Path, trust_remote_code: bool) -> Student:
+    """The saved student, because accelerate has put its autocast into the forward of the trained one."""
+    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    return Student(model, student.tokenizer, student.max_length, student.tags)
+
+
+def _compare_pipelines(student: Student, corpora: Corpora) -> dict[str, float]:
+    f1 = compare_pipelines(student, corpora.eval)
+    stock = ", ".join(f"{name} {f1[name]:.4f}" for name in STRATEGIES)
+    print_main(f"F1 on running text: its own pipeline {f1['own']:.4f}; transformers' by aggregation_strategy: {stock}")
+    return {f"{name}_pipeline_f1": value for name, value in f1.items()}
+
+
 def _export(
     student: Student, args: DistillationArguments, corpora: Corpora, trust_remote_code: bool
 ) -> dict[str, float]:
     folder = Path(args.output_dir)
-    # The saved model, because accelerate has put its autocast into the forward of the trained one.
-    model = AutoModelForTokenClassification.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    saved = Student(model, student.tokenizer, student.max_length, student.tags)
+    saved = _saved(student, folder, trust_remote_code)
     report = export_onnx(saved, folder, corpora.eval["tokens"], corpora.eval["tags"], args.int8)
     for name, file in (("onnx", MODEL_NAME), ("int8", QUANTIZED_NAME)):
         size, f1 = report[f"{name}_bytes"] / 1e6, report[f"{name}_f1"]

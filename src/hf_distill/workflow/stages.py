@@ -187,7 +187,7 @@ def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encod
     with explain_loading_errors(name):
         path = resolve_model(name)
         config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
-        for field, value in label_config(tags).items():
+        for field, value in label_config(tags, config.model_type).items():
             setattr(config, field, value)
         model = AutoModelForTokenClassification.from_pretrained(
             path, config=config, ignore_mismatched_sizes=True, trust_remote_code=args.trust_remote_code
