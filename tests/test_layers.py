@@ -14,8 +14,8 @@ ROOT = Path(hf_distill.__file__).parent
 
 # Lowest first. A file at the top counts as a wing of its own.
 WINGS = """
-    runtime files arguments presets training_arguments data teachers students prediction labellers evaluation publishing
-    training workflow parsing cli __init__ __main__
+    runtime clients files arguments presets training_arguments data teachers students prediction labellers evaluation
+    publishing training workflow parsing cli __init__ __main__
 """.split()
 TORCH_FILES = ("configuration_bilstm", "modeling_bilstm", "pipeline")  # of runtime/
 

@@ -43,6 +43,7 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
 
     def __post_init__(self):
         check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
+        check(self.logit_loss in ("mse", "ce"), f"--logit_loss must be mse or ce, got {self.logit_loss!r}.")
         check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
         weight = self.sequence_loss_weight
         check(0 <= weight <= 1, f"--sequence_loss_weight must be in [0.0, 1.0], got {weight}.")

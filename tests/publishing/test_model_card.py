@@ -187,7 +187,7 @@ def test_a_transformer_says_what_the_stock_pipeline_finds(tmp_path):
     data = [flag.replace("{0}", str(tmp_path)) for flag in DATA]
     card = write(folder, data=data, results=STUDENT | {f"{name}_pipeline_f1": value for name, value in f1.items()})
     assert "| the model's own | 0.9000 |" in card
-    assert "| transformers', `aggregation_strategy=\"simple\"` | 0.4000 |" in card
+    assert '| transformers\', `aggregation_strategy="simple"` | 0.4000 |' in card
     codes = [code.replace('"my-student"', repr(str(folder))) for code in snippets(card)]
     names: dict = {}
     exec(codes[1], names)  # without trust_remote_code

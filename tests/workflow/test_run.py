@@ -1,5 +1,6 @@
 """Whole runs, as a user starts them."""
 
+import copy
 import itertools
 import json
 import re
@@ -11,7 +12,14 @@ import pytest
 import tiny
 import torch
 from tiny import BILSTM, TINYBERT
-from transformers import AutoConfig, AutoModelForTokenClassification, pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    BertConfig,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 from hf_distill import Tagger, augment, load_tsv
 from hf_distill.cli import main
@@ -314,6 +322,26 @@ def test_the_recipes_on_another_corpus(here, capsys, recipe, bf16):
     folder = Path("outputs") / recipe
     assert {"eval_GENE_f1", "eval_CHEMICAL_f1", "teacher_eval_GENE_f1"} <= results(folder).keys()
     assert (folder / "onnx" / "model_quantized.onnx").exists()
+
+
+@pytest.mark.parametrize("names", ["B-GENE I-GENE O", "B-GENE E-GENE I-GENE O S-GENE"])
+def test_a_teacher_as_run_ner_leaves_it(here, capsys, names):
+    """transformers' example sorts the names of the labels, and saves by Trainer."""
+    tags = names.split()
+    model, tokenizer = tiny.trained_student("bert", tuple(tags))
+    model = copy.deepcopy(model)
+    fields = {"id2label": dict(enumerate(tags)), "label2id": {tag: label for label, tag in enumerate(tags)}}
+    model.config = BertConfig(**{**model.config.to_dict(), **fields, "tags": None, "custom_pipelines": {}})
+    trainer = Trainer(model, TrainingArguments("ner", use_cpu=True, report_to=[]), processing_class=tokenizer)
+    trainer.save_model()
+    trainer.save_metrics("train", {"train_loss": 0.5})
+    trainer.save_state()
+    trainer.create_model_card(tasks="token-classification")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --teacher_model_name_or_path ner".split()
+    assert main([*command, *QUICK, "--hidden_size", "8", "--output_dir", "out"]) == 0
+    assert "labels: O B-GENE I-GENE E-GENE S-GENE\n" in capsys.readouterr().out
+    assert results("out")["teacher_eval_f1"] > 0.95
+    assert AutoConfig.from_pretrained("out", trust_remote_code=True).tags == tiny.TAGS
 
 
 def test_an_iob2_teacher_asked_at_every_step(here, capsys):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, List, Value
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -44,7 +44,8 @@ def encode_dataset(
 
     Returns:
         A dataset with the columns `input_ids`, `word_positions`, `first_word`, `sentence` (row in `dataset`), `length`
-        (subwords) and `labels` (one per word; -100 in unlabelled sentences).
+        (subwords) and `labels` (one per word; -100 in unlabelled sentences), whose feature names the tags:
+        `List(ClassLabel(tags))`.
 
     Example:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
@@ -82,16 +83,24 @@ def encode_dataset(
                     rows[-1]["pieces"] = pieces[row][words]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
+    features = {name: List(Value("int64")) for name in ("word_positions", *(["pieces"] if piece_tokenizer else []))}
+    features |= {name: Value("int64") for name in ("first_word", "sentence", "length")}
+    features |= {"input_ids": List(Value("int32")), "labels": List(ClassLabel(names=list(tags)))}
+    if feature_rows:
+        features["word_features"] = Value("binary")
+    if keep_tokens:
+        features["tokens"] = List(Value("string"))
+
     # An explicit fingerprint: `datasets` would hash the tokenizer's truncation and padding state, which varies.
     digests = [tokenizer_digest(each) for each in (tokenizer, piece_tokenizer) if each]
-    policy = (
-        f"{ALIGNMENT_POLICY} {dataset._fingerprint} {max_length} {list(tags)} {keep_tokens} {digests} {feature_rows}"
-    )
+    options = f"{max_length} {list(tags)} {keep_tokens} {digests} {feature_rows}"
+    policy = f"named labels {ALIGNMENT_POLICY} {dataset._fingerprint} {options}"
     encoded = dataset.map(
         encode,
         batched=True,
         with_indices=True,
         remove_columns=dataset.column_names,
+        features=Features(features),
         desc="Tokenising",
         new_fingerprint=hashlib.sha256(policy.encode()).hexdigest()[:16],
     )

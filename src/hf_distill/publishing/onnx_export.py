@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import inspect
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import PreTrainedModel
 
 from ..evaluation.metrics import count
 from ..files import TEMPORARY
-from ..runtime.onnx_model import FEATURE_ROWS, MODEL_NAME, QUANTIZED_NAME, OnnxModel, model_inputs
+from ..runtime.onnx_model import FEATURE_ROWS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
 from ..runtime.word_features import FEATURES, word_feature_rows
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
 INT8_TOLERANCE = 0.005  # largest loss of entity-level F1
 # Types of models that pad or pool by the length of their input: a traced graph holds for the traced length only.
 FIXED_LENGTH = ("longformer", "funnel", "canine")
+SEGMENTS = "token_type_ids"
 
 
 class _LogitsOnly(nn.Module):
-    def __init__(self, model: PreTrainedModel):
+    def __init__(self, model: PreTrainedModel, names: Sequence[str]):
         super().__init__()
-        self.model = model
+        self.model, self.names = model, names
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return self.model(**dict(zip(model_inputs(self.model.config), inputs, strict=True))).logits
+        named = dict(zip(self.names, inputs, strict=True))
+        if SEGMENTS in named:
+            named[SEGMENTS] = named[SEGMENTS].expand_as(named["input_ids"])
+        return self.model(**named).logits
 
 
 def check_onnx_installed() -> None:
@@ -145,11 +150,14 @@ def write_onnx(model: PreTrainedModel, folder: str | Path, int8: str = "weights"
             # 7-bit weights: a CPU without VNNI adds two products of a weight and an 8-bit activation in 16 bits, which
             # overflow with 8-bit weights. One scale per row of a matrix makes up for the lost bit.
             quantize_dynamic(prepared, paths[1], reduce_range=True, per_channel=True)
-    if rows := word_feature_rows(model.config):
-        for path in paths:
-            exported = onnx.load(path)
+    rows, segments = word_feature_rows(model.config), _has_segments(model)
+    for path in paths if rows or segments else []:
+        exported = onnx.load(path)
+        if rows:
             onnx.helper.set_model_props(exported, {FEATURE_ROWS: str(rows)})
-            onnx.save(exported, path)
+        if segments:  # a default makes the input optional: clients of BERT give it, all others need not
+            exported.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((1, 1), dtype=np.int64), SEGMENTS))
+        onnx.save(exported, path)
     return paths
 
 
@@ -222,6 +230,11 @@ def _restored(integers: str, scale: str, output: str) -> list["onnx.NodeProto"]:
     return [cast, helper.make_node("Mul", [f"{output}_cast", scale], [output])]
 
 
+def _has_segments(model: PreTrainedModel) -> bool:
+    """Whether the model, like BERT, tells segments of its input apart."""
+    return getattr(model.config, "type_vocab_size", 0) > 1 and SEGMENTS in inspect.signature(model.forward).parameters
+
+
 def _trace(model: PreTrainedModel, path: str) -> None:
     """Export a model (on the CPU, in evaluation mode) in fp32.
 
@@ -237,19 +250,23 @@ def _trace(model: PreTrainedModel, path: str) -> None:
     # The traced graph holds for any batch size and length. Packed sequences need lengths in descending order.
     input_ids = torch.full((2, 4), model.config.pad_token_id or 0)
     attention_mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
-    features = torch.zeros(2, 4, FEATURES, dtype=torch.long)
-    names = model_inputs(model.config)
-    axes = {0: "batch", 1: "length"}
+    inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+    if word_feature_rows(model.config):
+        inputs["word_features"] = torch.zeros(2, 4, FEATURES, dtype=torch.long)
+    axes = dict.fromkeys([*inputs, "logits"], {0: "batch", 1: "length"})
+    if _has_segments(model):  # of sizes of their own, because the default is a single 0
+        inputs[SEGMENTS] = torch.zeros(1, 1, dtype=torch.long)
+        axes[SEGMENTS] = {0: "segments_batch", 1: "segments_length"}
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracer warnings; export_onnx compares the outputs instead
             torch.onnx.export(
-                _LogitsOnly(model).eval(),
-                (input_ids, attention_mask, features)[: len(names)],
+                _LogitsOnly(model, list(inputs)).eval(),
+                tuple(inputs.values()),
                 path,
-                input_names=names,
+                input_names=list(inputs),
                 output_names=["logits"],
-                dynamic_axes=dict.fromkeys([*names, "logits"], axes),
+                dynamic_axes=axes,
                 dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:

@@ -23,6 +23,15 @@ class ProjectedStudent(nn.Module):
         self.embedding_projection = nn.Linear(size, teacher_size) if embedding else nn.Identity()
         self.hidden_projection = nn.Linear(size, teacher_size) if hidden else nn.Identity()
 
+    def __getattr__(self, name: str):
+        # Trainer asks its model for embeddings (NEFTune) and gradient checkpointing.
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "student":  # it is not there yet
+                raise
+            return getattr(self.student, name)
+
     def forward(self, **inputs):
         """Return the student's outputs with projected hidden states."""
         outputs = self.student(**inputs)

@@ -169,6 +169,9 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
         stores: one store per teacher, all of the same dataset.
         encoded: that dataset, encoded by `encode_dataset`.
 
+    Raises:
+        UserError: the teachers were loaded for other labels than the dataset is encoded for, or in another order.
+
     Example:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
@@ -177,7 +180,13 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
         >>> set(with_logits.column_names) - set(rows.column_names)
         {'teacher_logits'}
     """
+    names = getattr(getattr(encoded.features["labels"], "feature", None), "names", None)  # those of `encode_dataset`
     for store in stores:
+        if names and names != list(store.teacher.tags):
+            raise UserError(
+                f"The teacher was loaded for the labels {', '.join(store.teacher.tags)}; the dataset is encoded for "
+                f"{', '.join(names)}. Give load_teacher and encode_dataset the same tags."
+            )
         store.compute()
 
     n_labels = len(stores[0].teacher.tags)

@@ -1,19 +1,31 @@
 """A `Trainer` with distillation losses and entity-level metrics."""
 
-from collections.abc import Mapping
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from huggingface_hub import CommitInfo
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
-from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import HubStrategy
+from transformers.utils import CONFIG_NAME, logging
 from transformers.utils.hub import PushInProgress
 
 from ..data.encoding import join_windows, window_order
@@ -22,27 +34,47 @@ from ..files import record_checkpoint, recorded
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
-from ..runtime.word_features import word_feature_rows
 from ..students.projection import ProjectedStudent
 from ..students.save import save_pipeline
+from ..teachers.compression import restore
 from ..teachers.teacher import Teacher
 from ..training_arguments import DistillationArguments
 from . import losses
 from .batching import DistillationCollator, EpochSampler, gather_words
+from .rows import by_name, check_rows, read_rows, without_subsets
+
+logger = logging.get_logger(__name__)
 
 # Indices into the vector of counts that the loss terms are divided by.
-LABELS, SIGNALS, SUBWORDS, PAIRS = range(4)
+LABELS, SIGNALS, SUBWORDS, PAIRS, WORDS = range(5)
+
+# Terms that 1 - alpha is the weight of.
+DISTILLATION_TERMS = ("logit_loss", "sequence_loss", "embedding_loss", "hidden_loss", "attention_loss")
+
+# A loss of the user's own: the student's outputs, its word logits and the batch give a value for each word.
+Loss = Callable[[Any, Tensor, Mapping[str, Tensor]], Tensor]
 
 
-class LossTotal(TrainerCallback, ExportableState):
-    """The sum of the losses of all steps of a run, which checkpoints carry along; Trainer's begins anew on resuming."""
+class LossSums(TrainerCallback, ExportableState):
+    """Sums of losses: over all steps of a run, which checkpoints carry along (Trainer's begins anew on resuming), and
+    by term over the steps since the last log.
+    """
 
     def __init__(self):
         self.total: float | Tensor = 0.0
+        self.first_step = 0  # of those in `total`
+        self.terms: dict[str, Tensor] = {}
+        self.steps = 0  # of those in `terms`
 
     def state(self) -> dict:
         """As in `ExportableState`."""
         return {"args": {}, "attributes": {"total": float(self.total)}}
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        """Begin anew for each training, such as each trial of a search."""
+        if not (state.global_step and self.total):  # else resumed
+            self.total, self.first_step = 0.0, state.global_step
+        self.terms, self.steps = {}, 0
 
 
 class DistillationTrainer(Trainer):
@@ -53,16 +85,28 @@ class DistillationTrainer(Trainer):
     optimiser step: labelled words, words with teacher logits, subwords, or query-key pairs, without padding.
 
     Args:
-        model: the student.
-        args: a `DistillationArguments`.
+        model: the student; None: `model_init` makes it.
+        args: a `DistillationArguments`; in other `TrainingArguments` its own fields have their defaults.
         teacher: run by `compute_loss` on batches without stored `teacher_logits`; None if all are stored, or to train
             on labels only (`args.distillation=False`).
         processing_class: the student's tokenizer.
-        **kwargs: as in Trainer; `train_dataset` and `eval_dataset` are from `encode_dataset`, the former optionally
-            with a column `teacher_logits`.
+        train_dataset: from `encode_dataset`, optionally with a column `teacher_logits`.
+        eval_dataset: from `encode_dataset`; several in a dictionary or a list.
+        data_collator: one that adds to what `DistillationCollator` returns; None: that one.
+        compute_metrics: gets word logits [rows, words, labels] and labels [rows, words], padded with -100. What it
+            returns is added to the scores of mentions, whose names (`Counts.scores`) are not replaced.
+        losses: losses of your own by name, added to the others: each gets the student's outputs, its word logits
+            [batch, words, labels] in fp32 and the batch, which has the teacher's `teacher_logits` of the same shape if
+            `args.alpha` is below 1, and returns a value for each word, [batch, words]. The term is the mean over the
+            words of the optimiser step. One with the name of another term, such as `logit_loss`, replaces it, and is
+            multiplied by `alpha` or `1 - alpha` as that was.
+        **kwargs: as in Trainer.
 
     Raises:
-        UserError: several GPUs without a launcher, or models that do not support the intermediate losses.
+        UserError: several GPUs without a launcher; datasets that are encoded for other labels or features than the
+            student's; a student that does not support intermediate losses or gradient checkpointing, which were asked
+            for, or whose labels have no names.
+        ValueError: no tokenizer; a collator, a `compute_metrics` or other arguments that cannot be used.
 
     Example:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
@@ -85,6 +129,7 @@ class DistillationTrainer(Trainer):
     model: PreTrainedModel | ProjectedStudent
     processing_class: PreTrainedTokenizerBase
     train_dataset: Dataset
+    tags: list[str]  # the student's
     counts: Counts  # of the last evaluation
 
     # compute_loss divides by the counts of the whole optimiser step, so that Trainer must not divide again. Before
@@ -93,65 +138,158 @@ class DistillationTrainer(Trainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        args: DistillationArguments,
+        model: PreTrainedModel | nn.Module | None = None,
+        args: TrainingArguments | None = None,
         teacher: Teacher | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
+        *,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        data_collator: Callable[[Sequence[Mapping]], dict[str, Tensor]] | None = None,
+        compute_metrics: Callable[..., dict] | None = None,
+        losses: Mapping[str, Loss] | None = None,
         **kwargs,
     ):
-        check_processes(args)
-        args = args.with_student_defaults(model.config.model_type)
-        self.teacher = teacher
-        self.tags = model_tags(model.config)
-        # Weights of the optional loss terms.
-        self.weights = {
-            name: getattr(args, f"{name}_loss_weight") or 0.0 if args.intermediate_losses else 0.0
-            for name in ("embedding", "hidden", "attention")
-        }
-        if args.sequence_loss_weight and self.tags is None:
-            raise UserError("--sequence_loss_weight needs a student whose labels are tags of IOB2 or IOBES.")
         if processing_class is None:
-            raise ValueError("DistillationTrainer needs processing_class, the student's tokenizer, to pad batches.")
-        for name in ("train_dataset", "eval_dataset"):
-            columns = getattr(kwargs.get(name), "column_names", None)
-            if word_feature_rows(model.config) and columns and "word_features" not in columns:
-                raise UserError(
-                    f"The student also reads how words are written: make its {name} by encode_dataset(..., "
-                    "feature_rows=student.config.word_feature_rows)."
-                )
+            raise ValueError(
+                "DistillationTrainer needs the student's tokenizer, to pad batches: pass processing_class=tokenizer, "
+                "the one that encode_dataset was given."
+            )
+        refused = {
+            "compute_loss_func": "pass losses={name: function}, which are added to the teacher's or replace them.",
+            "preprocess_logits_for_metrics": "scores of mentions need all logits; reduce them in compute_metrics.",
+        }
+        for name, instead in refused.items():
+            if kwargs.get(name) is not None:
+                raise ValueError(f"DistillationTrainer takes no {name}: {instead}")
+        self.args = distillation_arguments(args)
+        check_processes(self.args)
+        self.teacher = teacher
+        self.processing_class = processing_class
+        self.train_dataset, self.eval_dataset = without_subsets(train_dataset), by_name(eval_dataset)
         self.collator = DistillationCollator(processing_class, teacher)
-        trained: PreTrainedModel | ProjectedStudent = model
-        if any(self.weights.values()):
-            self._check_intermediate_losses(model)
-            assert teacher is not None  # else the check fails
-            if self.weights["attention"]:
-                for each in (model, teacher.model):
-                    each.set_attn_implementation("eager")
-                    check_attentions(each)
-            if self.weights["embedding"] or self.weights["hidden"]:
-                used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
-                trained = ProjectedStudent(model, teacher.model.config.hidden_size, *used)
-        self._terms: dict[str, Tensor] = {}
-        self._steps_since_log = 0
+        self.losses = dict(losses or {})
+        self._check_metrics(compute_metrics)
+        self._own_metrics = compute_metrics
+        if data_collator is not None:
+            check_collator(data_collator, self.train_dataset)
+        self._first_student = None
+        if model is not None:
+            model = self._prepare_student(model)
+        elif kwargs.get("model_init") is not None:
+            # Trainer's own call comes too late: the arguments' defaults depend on the student.
+            self.model_init = kwargs["model_init"]
+            set_seed(self.args.seed)
+            self._first_student = self.call_model_init()
         super().__init__(
-            model=trained,
-            args=args,
-            data_collator=self.collator,
+            model=model,
+            args=self.args,
+            data_collator=data_collator or self.collator,
+            train_dataset=self.train_dataset,
+            eval_dataset=self.eval_dataset,
             processing_class=processing_class,
             compute_metrics=self._compute_metrics,
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True
-        self.add_callback(LossTotal())
+        self.add_callback(LossSums())
         if teacher is not None:
-            teacher.model.to(args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
+            teacher.model.to(self.args.device)  # type: ignore[arg-type]  # transformers' decorator hides self
 
     @property
     def student(self) -> PreTrainedModel:
         """The student, without the projections that only training needs."""
         return self.model.student if isinstance(self.model, ProjectedStudent) else self.model
 
-    def _check_intermediate_losses(self, model: PreTrainedModel) -> None:
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weights of the losses between embeddings, hidden states and attentions."""
+        return {
+            name: getattr(self.args, f"{name}_loss_weight") or 0.0 if self.args.intermediate_losses else 0.0
+            for name in ("embedding", "hidden", "attention")
+        }
+
+    def call_model_init(self, trial: Any = None) -> nn.Module:
+        """As in `Trainer`; each student is checked, and gets its projections, as if it were given to the trainer."""
+        first, self._first_student = self._first_student, None
+        return self._prepare_student(super().call_model_init(trial)) if first is None else first
+
+    def _hp_search_setup(self, trial: Any) -> None:
+        used = [name for name, weight in self.weights.items() if weight]
+        super()._hp_search_setup(trial)
+        if used != [name for name, weight in self.weights.items() if weight]:
+            # The student of this trial has been made, with its projections.
+            raise UserError(
+                "A search cannot switch the embedding, hidden-state and attention losses on and off: give the trainer "
+                "weights above 0, and search above 0."
+            )
+
+    def _prepare_student(self, model: Any) -> Any:
+        """Check a student against arguments, teacher and datasets, and add the projections that its losses need."""
+        config: Any = getattr(model, "config", None)
+        if not hasattr(config, "id2label"):
+            raise UserError(
+                f"A {type(model).__name__} has no config with the names of its labels: set student.config to a "
+                'PretrainedConfig(tags=["O", "B-GENE", ...], id2label={0: "O", ...}).'
+            )
+        self.args = self.args.with_student_defaults(config.model_type)
+        tags = model_tags(config)
+        if tags is None:
+            raise UserError(
+                "The student's labels have no names (LABEL_0, LABEL_1, ...), by which they meet the teacher's and the "
+                'data\'s: set student.config.tags to its tags, in the order of its labels, such as ["O", "B-GENE", '
+                '"I-GENE"].'
+            )
+        if len(tags) != config.num_labels:
+            raise UserError(f"The student has {config.num_labels} labels, but its config.tags are {', '.join(tags)}.")
+        self.tags = tags
+        if self.teacher is not None and list(self.teacher.tags) != tags:
+            raise UserError(
+                "The teacher was loaded for other labels than the student's, or in another order: "
+                f"{', '.join(self.teacher.tags)}; the student has {', '.join(tags)}. Give load_teacher the student's."
+            )
+        check_rows("train_dataset", self.train_dataset, config, tags)
+        self._check_evaluation(config)
+        # Older versions of transformers have the second name alone.
+        checkpointing = getattr(self.args, "activation_checkpointing", None) or self.args.gradient_checkpointing
+        if checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
+            raise UserError(
+                f"A {type(model).__name__} has no gradient checkpointing: leave gradient_checkpointing out."
+            )
+        if not any(self.weights.values()):
+            return model
+        teacher = self._check_intermediate_losses(model)
+        if self.weights["attention"]:
+            for each in (model, teacher.model):
+                each.set_attn_implementation("eager")
+                check_attentions(each)
+        if not (self.weights["embedding"] or self.weights["hidden"]):
+            return model
+        used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
+        return ProjectedStudent(model, teacher.model.config.hidden_size, *used)
+
+    def _check_evaluation(self, config: Any) -> None:
+        """Check the evaluation sets, and that the best checkpoint is chosen on one of them."""
+        if not isinstance(self.eval_dataset, dict):
+            return check_rows("eval_dataset", self.eval_dataset, config, self.tags)
+        for name, dataset in self.eval_dataset.items():
+            check_rows(f"eval_dataset {name}", dataset, config, self.tags)
+        metric = f"eval_{(self.args.metric_for_best_model or '').removeprefix('eval_')}"
+        chosen = self.args.load_best_model_at_end or self.args.save_strategy == "best"
+        evaluated = self.args.do_train and self.args.eval_strategy != "no"
+        if chosen and evaluated and not any(metric.startswith(f"eval_{name}_") for name in self.eval_dataset):
+            raise UserError(
+                f"There are several evaluation sets, and metric_for_best_model {metric!r} is of none: name one, such "
+                f"as eval_{next(iter(self.eval_dataset))}_f1, or set load_best_model_at_end to False."
+            )
+
+    def _check_intermediate_losses(self, model: Any) -> Teacher:
+        if not isinstance(model, PreTrainedModel) or getattr(model, "peft_config", None):
+            raise UserError(
+                "Embedding, hidden-state and attention losses need a PreTrainedModel without adapters, not a "
+                f"{type(model).__name__}: set --embedding_loss_weight, --hidden_loss_weight and "
+                "--attention_loss_weight to 0."
+            )
         if self.teacher is None:
             raise UserError(
                 "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
@@ -173,8 +311,16 @@ class DistillationTrainer(Trainer):
                 f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the "
                 f"teacher {teacher.num_attention_heads}. Set --attention_loss_weight 0."
             )
+        return self.teacher
 
     # Data
+
+    def _get_dataloader(self, dataset: Any, description: str, *args, **kwargs) -> DataLoader:
+        if not kwargs.get("is_training"):
+            # Checked again: it may have been given to `evaluate` or `predict`.
+            check_rows(f"{description.lower()} dataset", dataset, self.student.config, self.tags)
+            dataset = read_rows(dataset)
+        return super()._get_dataloader(dataset, description, *args, **kwargs)
 
     def _set_signature_columns_if_needed(self) -> None:
         # The columns that the collator reads, in place of the arguments of the model's forward.
@@ -185,7 +331,9 @@ class DistillationTrainer(Trainer):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-        return EpochSampler(self, self.train_dataset["length"][:], step)
+        rows: Any = self.train_dataset
+        lengths = rows["length"][:] if isinstance(rows, Dataset) else [rows[row]["length"] for row in range(len(rows))]
+        return EpochSampler(self, lengths, step)
 
     def _get_eval_sampler(self, eval_dataset: Dataset) -> Sampler | None:
         return SequentialSampler(eval_dataset)  # metrics rely on the order of the dataset
@@ -193,18 +341,18 @@ class DistillationTrainer(Trainer):
     # Loss
 
     def get_batch_samples(self, epoch_iterator, num_batches, device):
-        """As in `Trainer`, with a vector of four counts over the optimiser step as the number of items."""
-        self._steps_since_log += 1
+        """As in `Trainer`, with a vector of five counts over the optimiser step as the number of items."""
+        self._loss_sums.steps += 1
         return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
-        counts = torch.zeros(4, dtype=torch.float64)
+        counts = torch.zeros(5, dtype=torch.float64)
         for batch in batch_samples:
             subwords = batch["attention_mask"].sum(1)
-            signals = batch.get("signal_mask", batch["word_mask"])
-            counts += torch.stack(
-                [(batch["labels"] != -100).sum(), signals.sum(), subwords.sum(), (subwords**2).sum()]
-            ).cpu()
+            words = batch["word_mask"].sum()
+            signals = batch["signal_mask"].sum() if "signal_mask" in batch else words
+            labels = (batch["labels"] != -100).sum()
+            counts += torch.stack([labels, signals, subwords.sum(), (subwords**2).sum(), words]).cpu()
         if self.args.world_size > 1:
             counts = self.accelerator.reduce(counts.to(device), "sum")
         return counts.clamp(min=1).float().to(device)
@@ -226,28 +374,59 @@ class DistillationTrainer(Trainer):
             hard = losses.hard_cross_entropy(logits, inputs["labels"], self.args.label_smoothing_factor)
             terms["hard_loss"] = alpha * hard / counts[LABELS]
         if alpha < 1:
-            soft = self._distillation_losses(outputs, logits, inputs, counts)
+            inputs, teacher_outputs = self._with_teacher(inputs)
+            soft = self._distillation_losses(outputs, teacher_outputs, logits, inputs, counts)
             terms |= {name: (1 - alpha) * term for name, term in soft.items()}
+        weights = {"hard_loss": alpha, **dict.fromkeys(DISTILLATION_TERMS, 1 - alpha)}
+        terms |= self._own_losses(outputs, logits.float(), inputs, counts, weights)
         # Gradients are averaged over processes, but the counts are sums over all processes.
         terms = {name: term * self.args.world_size for name, term in terms.items()}
         if model.training:
+            sums = self._loss_sums.terms
             for name, term in terms.items():
-                self._terms[name] = self._terms.get(name, 0.0) + term.detach()
+                sums[name] = sums.get(name, 0.0) + term.detach()
         loss = sum(terms.values())
         return (loss, outputs) if return_outputs else loss
 
+    def _with_teacher(self, inputs: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], Any]:
+        """The batch with the teacher's word logits, stored or not, and the live teacher's outputs if it had to run."""
+        stored = "teacher_logits" in inputs
+        if not stored and self.teacher is None:
+            raise UserError("The training data has no column teacher_logits and the trainer was given no teacher.")
+        if stored and not any(self.weights.values()):
+            return inputs, None
+        outputs = self._teacher_forward(inputs)
+        if not stored:
+            logits = self._teacher_word_logits(outputs, inputs)
+            inputs = {**inputs, "teacher_logits": logits, "signal_mask": inputs["word_mask"]}
+        return inputs, outputs
+
+    def _own_losses(
+        self, outputs, logits: Tensor, inputs: Mapping[str, Tensor], counts: Tensor, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """The user's terms by name, each divided by the number of words; one that replaces another has its weight."""
+        if self.losses and "teacher_labels" in inputs:
+            scores = restore(inputs["teacher_logits"], inputs["teacher_labels"], logits.shape[-1])
+            inputs = {**inputs, "teacher_logits": scores}
+        terms = {}
+        for name, function in self.losses.items():
+            weight = weights.get(name, 1.0)
+            if not weight:
+                continue
+            values = function(outputs, logits, inputs)
+            if values.shape != inputs["word_mask"].shape:
+                raise ValueError(
+                    f"The loss {name!r} has to return a value for each word, of shape "
+                    f"{list(inputs['word_mask'].shape)}, not {list(values.shape)}."
+                )
+            terms[name] = weight * values[inputs["word_mask"]].sum() / counts[WORDS]
+        return terms
+
     def _distillation_losses(
-        self, outputs, logits: Tensor, inputs: Mapping[str, Tensor], counts: Tensor
+        self, outputs, teacher_outputs, logits: Tensor, inputs: Mapping[str, Tensor], counts: Tensor
     ) -> dict[str, Tensor]:
         """The distillation terms by name, each divided by its count."""
-        if "teacher_logits" in inputs:
-            target, mask, labels = inputs["teacher_logits"], inputs["signal_mask"], inputs.get("teacher_labels")
-        elif self.teacher is None:
-            raise UserError("The training data has no column teacher_logits and the trainer was given no teacher.")
-        if "teacher_logits" not in inputs or any(self.weights.values()):
-            teacher_outputs = self._teacher_forward(inputs)
-        if "teacher_logits" not in inputs:
-            target, mask, labels = self._teacher_word_logits(teacher_outputs, inputs), inputs["word_mask"], None
+        target, mask, labels = inputs["teacher_logits"], inputs["signal_mask"], inputs.get("teacher_labels")
         if self.args.logit_loss == "mse":
             terms = {"logit_loss": losses.logit_mse(logits, target, mask, labels) / counts[SIGNALS]}
         else:
@@ -309,27 +488,32 @@ class DistillationTrainer(Trainer):
         """As in `Trainer`."""
         loss = super().training_step(*args, **kwargs)
         # Looked up anew: on resuming Trainer replaces the callback.
-        self._loss_total.total = self._loss_total.total + loss.detach().nan_to_num(0.0, 0.0, 0.0)
+        self._loss_sums.total = self._loss_sums.total + loss.detach().nan_to_num(0.0, 0.0, 0.0)
         return loss
 
     @property
-    def _loss_total(self) -> LossTotal:
-        return next(each for each in self.callback_handler.callbacks if isinstance(each, LossTotal))
+    def _loss_sums(self) -> LossSums:
+        return next(each for each in self.callback_handler.callbacks if isinstance(each, LossSums))
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
         """As in `Trainer`; also logs each loss term, averaged like `loss` over the steps since the last log, and
         `train_loss` over the whole run, resumed or not.
         """
+        sums = self._loss_sums
         if "train_loss" in logs:
-            logs["train_loss"] = float(self._loss_total.total) / max(1, self.state.global_step)
-        if "loss" in logs and self._terms:
-            means = torch.stack(list(self._terms.values())) / self._steps_since_log
+            logs["train_loss"] = float(sums.total) / max(1, self.state.global_step - sums.first_step)
+        if "loss" in logs and sums.terms:
+            means = torch.stack(list(sums.terms.values())) / sums.steps
             means = self.accelerator.reduce(means, "mean")
-            logs |= dict(zip(self._terms, means.tolist(), strict=True))
-            self._terms, self._steps_since_log = {}, 0
+            logs |= dict(zip(sums.terms, means.tolist(), strict=True))
+            sums.terms, sums.steps = {}, 0
         super().log(logs, start_time)
 
     # Evaluation
+
+    def evaluate(self, eval_dataset: Any = None, *args, **kwargs) -> dict[str, float]:
+        """As in `Trainer`; of a list of evaluation sets, the names are "0", "1", ..."""
+        return super().evaluate(by_name(eval_dataset), *args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Cross-entropy with the labels, word logits [batch, words, labels] and labels; the teacher does not run."""
@@ -345,18 +529,48 @@ class DistillationTrainer(Trainer):
 
     def evaluation_loop(self, dataloader: DataLoader, *args, **kwargs):
         """As in `Trainer`; keeps the dataset for `_compute_metrics`."""
+        self._batches: list[list[np.ndarray]] = []
         self._evaluated: Dataset = dataloader.dataset
         rows = self._evaluated["labels"]
         self._words_per_row = max(1, sum(label != -100 for labels in rows for label in labels)) / len(rows)
         return super().evaluation_loop(dataloader, *args, **kwargs)
 
-    def _compute_metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        assert self.tags is not None  # `encode_dataset` labels words by them
-        values: list = [prediction.predictions, prediction.label_ids]
-        if not self.args.eval_do_concat_batches:  # then they come by batch
+    def _check_metrics(self, compute_metrics: Callable | None) -> None:
+        if compute_metrics is None or not self.args.batch_eval_metrics:
+            return
+        if "compute_result" not in inspect.signature(compute_metrics).parameters:
+            raise ValueError(
+                "With batch_eval_metrics, compute_metrics is called for each batch and has to take compute_result, "
+                "which is True for the last."
+            )
+
+    def _compute_metrics(self, prediction: EvalPrediction, compute_result: bool = True) -> dict[str, float]:
+        by_batch = self.args.batch_eval_metrics
+        values: list[Any] = [prediction.predictions, prediction.label_ids]
+        if by_batch:
+            # Mentions are counted in whole sentences, whose windows may be in several batches.
+            self._batches.append([each.cpu().numpy().copy() for each in values])
+            values = list(zip(*self._batches, strict=True))
+        if by_batch or not self.args.eval_do_concat_batches:
             values = [list(chain.from_iterable(batches)) for batches in values]
-        logits, gold = (join_windows(each, values[1], self._evaluated) for each in values)
-        references = [[self.tags[label] for label in labels] for labels in gold]
+        scores = self._score(*values) if compute_result else {}
+        if self._own_metrics is None:
+            return scores
+        own = (
+            self._own_metrics(prediction, compute_result=compute_result)
+            if by_batch
+            else self._own_metrics(join_batches(prediction))
+        )
+        for name in scores.keys() & own.keys():
+            logger.warning_once(
+                f"compute_metrics returns {name}, which is left out: it is one of the trainer's scores."
+            )
+        return own | scores
+
+    def _score(self, logits: Sequence[np.ndarray] | np.ndarray, labels: Sequence[np.ndarray] | np.ndarray) -> dict:
+        """The scores of mentions, for word logits [rows, words, labels] of the rows that are evaluated."""
+        logits, gold = (join_windows(each, labels, self._evaluated) for each in (logits, labels))
+        references = [[self.tags[label] for label in sentence] for sentence in gold]
         pieces = None
         if "pieces" in self._evaluated.column_names:
             # The score needs them in the order of the joined windows; sentence boundaries do not matter.
@@ -376,7 +590,8 @@ class DistillationTrainer(Trainer):
                 self.processing_class.save_pretrained(temporary)
             else:
                 super()._save(str(temporary), state_dict)
-            save_pipeline(temporary)
+            if (temporary / CONFIG_NAME).exists():  # not of adapters, nor of an nn.Module
+                save_pipeline(temporary)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
@@ -401,7 +616,13 @@ class DistillationTrainer(Trainer):
     # The Hub
 
     def init_hf_repo(self, token: str | None = None, private: bool | None = None) -> None:
-        """As in `Trainer`; also creates the branch `args.hub_revision`."""
+        """As in `Trainer`; also creates the branch `args.hub_revision`.
+
+        Raises:
+            UserError: the student has adapters, which are not among the files that are published.
+        """
+        if getattr(self.model, "peft_config", None):
+            raise UserError("Adapters are not published without their student: merge them into it (merge_and_unload).")
         self.args.hub_token = self.args.hub_token if token is None else token
         self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
         if self.is_world_process_zero():
@@ -479,6 +700,47 @@ def check_attentions(model: PreTrainedModel) -> None:
             "The attention loss compares attentions between all pairs of subwords, but those of a "
             f"{model.config.model_type} have another shape. Set --attention_loss_weight 0."
         )
+
+
+def check_collator(collator: Callable[[Sequence[Mapping]], Mapping[str, Tensor]], dataset: Any) -> None:
+    """Raise a ValueError if the batch that a collator makes of a dataset's first row is none that can be trained on."""
+    if not (dataset is not None and hasattr(dataset, "__getitem__") and len(dataset)):
+        return
+    batch = collator([dataset[0]])
+    missing = {"input_ids", "attention_mask", "word_positions", "word_mask", "labels"} - batch.keys()
+    if missing:
+        raise ValueError(
+            f"data_collator gives no {', '.join(sorted(missing))}: let yours add to what DistillationCollator("
+            "processing_class, teacher) returns."
+        )
+
+
+def distillation_arguments(args: TrainingArguments | None) -> DistillationArguments:
+    """Return arguments with all fields of `DistillationArguments`; those that `args` has not have their defaults."""
+    if isinstance(args, DistillationArguments):
+        return args
+    if args is None:
+        return DistillationArguments("tmp_trainer")  # as in Trainer
+    fields = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
+    return DistillationArguments(**{name: getattr(args, name) for name in fields if hasattr(args, name)})
+
+
+def join_batches(prediction: EvalPrediction) -> EvalPrediction:
+    """Return what comes by batch, as with `eval_do_concat_batches=False`, in arrays that are padded with -100."""
+
+    def join(batches: Any) -> Any:
+        if not isinstance(batches, list):
+            return batches
+        shape = np.max([batch.shape for batch in batches], axis=0)
+        joined = np.full((sum(map(len, batches)), *shape[1:]), -100, batches[0].dtype)
+        row = 0
+        for batch in batches:
+            joined[(slice(row, row + len(batch)), *map(slice, batch.shape[1:]))] = batch
+            row += len(batch)
+        return joined
+
+    values = (prediction.predictions, prediction.label_ids, prediction.inputs, prediction.losses)
+    return EvalPrediction(*map(join, values))
 
 
 def check_processes(args: DistillationArguments) -> None:
