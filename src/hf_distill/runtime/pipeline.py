@@ -117,9 +117,10 @@ class MentionPipeline(Pipeline):
         return super().__call__(inputs, **kwargs)
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
-        """As in `Pipeline`; also saves the code of this pipeline."""
+        """Save model and tokenizer, as `Pipeline` does, and the code of this pipeline."""
         use_own_pipeline(self.model.config)
-        super().save_pretrained(save_directory, **kwargs)
+        self.model.save_pretrained(save_directory, **kwargs)  # Pipeline's own fails in transformers 5.0
+        self.tokenizer.save_pretrained(save_directory, **kwargs)
         custom_object_save(type(self), save_directory)
 
     def _sanitize_parameters(
