@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def test_a_published_student_stands_alone(hub, command, tmp_path, capsys):
     assert main([*command, hub.token]) == 0, capsys.readouterr().err
     printed = capsys.readouterr()
     assert f"{hub.url}/{hub.user}/student/commit/" in printed.out and hub.token not in printed.out + printed.err
+    [(pinned, commit)] = re.findall(r'(pipeline\(model=.*revision="(\w{40})".*\))', printed.out)
     repository = hub.repos[f"{hub.user}/student"]
     assert repository.private
     files = repository.files("v1")
@@ -69,16 +71,19 @@ for name in ("hf_distill", "datasets", "evaluate", "seqeval", "scipy", "sklearn"
     sys.modules[name] = None
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
-name, options = sys.argv[1], {"revision": "v1", "trust_remote_code": True}
+name, pinned, commit = sys.argv[1:]
+options = {"revision": "v1", "trust_remote_code": True}
 model = AutoModelForTokenClassification.from_pretrained(name, **options)
 tokenizer = AutoTokenizer.from_pretrained(name, **options)
 print(model(**tokenizer("p53 binds BRCA1", return_tensors="pt")).logits.tolist())
 find = pipeline(model=name, onnx="model_quantized.onnx", **options)
 assert isinstance(find("p53 binds BRCA1-kinase."), list) and find.network.session
+find = eval(pinned)
+assert all(commit in type(each).__module__ for each in (find, find.model, find.model.config))
 """
     (tmp_path / "elsewhere").mkdir()
     process = subprocess.run(
-        [sys.executable, "-c", script, f"{hub.user}/student"],
+        [sys.executable, "-c", script, f"{hub.user}/student", pinned, commit],
         env=os.environ | hub.environment(tmp_path / "elsewhere"),
         cwd=tmp_path / "elsewhere",
         capture_output=True,

@@ -246,7 +246,8 @@ def finish(
     if args.push_to_hub:
         published = trainer.push_to_hub("The student, its results and how it was made")
         if isinstance(published, CommitInfo):  # on the main process
-            print_main(f"Published: {published.commit_url}")
+            pinned = f'pipeline(model="{args.hub_model_id}", revision="{published.oid}", trust_remote_code=True)'
+            print_main(f"Published: {published.commit_url}\nTo load it, its code too, as it is now: {pinned}")
     trainer.accelerator.end_training()
 
 
