@@ -90,6 +90,7 @@ def predict(args: PredictionArguments) -> None:
             processes.wait()
         finally:
             part.unlink(missing_ok=True)
+    processes.end()
     skipped = sum(wordless for _, wordless in gathered)
     if main and skipped:
         print(f"{skipped:,} text(s) without words are left out: TSV cannot represent them.", flush=True)
@@ -110,6 +111,9 @@ class _Alone:
         return [value]
 
     def wait(self) -> None:
+        pass
+
+    def end(self) -> None:
         pass
 
 
@@ -137,6 +141,9 @@ class _Launched(_Alone):
 
     def wait(self) -> None:
         self._state.wait_for_everyone()
+
+    def end(self) -> None:
+        self._state.destroy_process_group()  # whose threads may abort a process that ends before the others
 
 
 def cores() -> int:
