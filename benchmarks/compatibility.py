@@ -264,7 +264,7 @@ COLUMNS = {
     "`recipe_small.yaml`, exported": f"{ROOT}/configs/recipe_small.yaml --teacher_model_name_or_path model {SMALL}",
     "`recipe_transformer.yaml`": f"{RECIPE_OF_LAYERS} --teacher_model_name_or_path model --prune_vocabulary 1",
     "fine-tuned as teacher": "--teacher_model_name_or_path model --do_train_teacher 1 --teacher_num_train_epochs 1 "
-    "--embedding_type svd --embedding_size 12 --hidden_size 8",
+    f"--embedding_type svd {SMALL}",
     "student: logits, exported": f"{AUTO} --export onnx",
     "student: hidden states": f"{AUTO} --embedding_loss_weight 1 --hidden_loss_weight 1",
 }
