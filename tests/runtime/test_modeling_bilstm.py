@@ -256,3 +256,11 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p):
     torch.manual_seed(0)
     torch.testing.assert_close(dropout(states), dropped)
     assert dropout.eval()(states) is states
+
+
+def test_a_trace_is_refused():
+    """It would hold for the lengths that it was made with, and give other lengths wrong logits."""
+    model = BiLSTMForTokenClassification(BiLSTMConfig(9, 4, 4, num_labels=3)).eval()
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ValueError, match="cannot be traced.*Export to ONNX"):
+        torch.jit.trace(model, (ids, torch.ones_like(ids)), strict=False)

@@ -66,9 +66,12 @@ def test_all_that_holds_texts_gives_the_same(find):
     for stream in (iter(texts), map(str, texts), (text for text in texts), KeyDataset(dataset, "text")):
         found = find(stream, num_workers=1 if isinstance(stream, KeyDataset) else 0)
         assert list(found) == mentions, type(stream)
-    for wrong in (None, 7, dataset, {"text": "p53"}, [{"text": "p53"}], [None], [["p53", None]], [[["p53"]]]):
-        with pytest.raises((ValueError, TypeError), match="not iterable|is a string or a list of words"):
+    frame = pd.DataFrame({"text": texts})
+    for wrong in (None, 7, dataset, frame, {"p53"}, {"text": "p53"}, [{"text": "p53"}], [None], [["p53", None]]):
+        with pytest.raises(ValueError, match="expected a string or a list of words, not .* give a column of texts"):
             find(wrong)
+    with pytest.raises(ValueError, match="half of a character"):
+        find("p53 \ud800")
 
 
 def test_arguments_of_the_stock_pipeline(folder, find):

@@ -303,6 +303,23 @@ def test_metrics_that_cannot_be_called_are_refused(make, tokenizer):
         make(bilstm(tokenizer), preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1))
 
 
+def test_metrics_that_return_nothing_add_nothing(make, tokenizer):
+    expected = scores(make(bilstm(tokenizer)))
+    assert scores(make(bilstm(tokenizer), compute_metrics=lambda prediction: None)) == expected
+
+
+def test_rows_that_cannot_be_scored(make, tokenizer, devel, caplog):
+    text = Dataset.from_dict({"tokens": tiny.sentences(5)}).add_column("tags", [None] * 5)
+    unlabelled = encode_dataset(text, tokenizer, 64, tiny.TAGS)
+    trainer = make(bilstm(tokenizer))
+    output = trainer.predict(unlabelled)
+    assert sum(map(len, output.predictions)) == 5 and not any("f1" in name for name in output.metrics)
+    assert "The rows have no labels" in caplog.text
+    for rows, lacks in ((devel.select([]), "rows"), (devel.remove_columns("labels"), "columns labels")):
+        with pytest.raises(UserError, match=f"has no {lacks}: make it by encode_dataset"):
+            trainer.evaluate(rows)
+
+
 def test_evaluation_sets_of_any_class_have_the_same_scores(make, tokenizer, devel):
     student = small_bert(tokenizer)
     expected = scores(make(student))
@@ -346,9 +363,14 @@ def test_several_evaluation_sets(make, tokenizer, devel):
     assert trainer.evaluate()["eval_some_loss"] == alone != trainer.evaluate()["eval_all_loss"]
     trainer = make(bilstm(tokenizer), eval_dataset=[devel, some])
     assert trainer.evaluate()["eval_1_loss"] == trainer.evaluate([some])["eval_0_loss"] == alone
+    trainer.eval_dataset = [some]
+    assert trainer.evaluate()["eval_0_loss"] == alone
     given = {"eval_strategy": "epoch"}
     with pytest.raises(UserError, match="name one, such as eval_0_f1"):
         make(bilstm(tokenizer), eval_dataset=[devel, some], changes=given)
+    without_best = given | {"load_best_model_at_end": False, "save_strategy": "no"}
+    history = trained(make(bilstm(tokenizer), eval_dataset=[devel, some], changes=without_best)).state.log_history
+    assert any("eval_1_f1" in log for log in history)
     given["metric_for_best_model"] = "eval_1_f1"
     assert trained(make(bilstm(tokenizer), eval_dataset=[devel, some], changes=given)).state.best_metric is not None
 
@@ -423,6 +445,8 @@ def test_losses_that_cannot_be_used_are_refused(make, tokenizer):
         make(bilstm(tokenizer), compute_loss_func=lambda outputs, labels, num_items_in_batch=None: 0)
     with pytest.raises(ValueError, match=r"'sum' has to return a value for each word, of shape \[32, \d+\], not \[\]"):
         make(bilstm(tokenizer), losses={"sum": lambda outputs, logits, batch: logits.sum()}).train()
+    with pytest.raises(ValueError, match="Trainer logs learning_rate, loss itself"):
+        make(bilstm(tokenizer), losses={"loss": certainty, "learning_rate": certainty})
 
 
 # The page

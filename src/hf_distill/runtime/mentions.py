@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .confidence import UNCALIBRATED, Calibration, decode_mentions
-from .tags import spans
+from .tags import UserError, spans
 from .words import WORDS_THAT_FIT, find_words, split_words, word_rule
 
 if TYPE_CHECKING:
-    import numpy as np
     from transformers import PretrainedConfig
 
 
@@ -28,6 +29,24 @@ def running_text_notice(config: PretrainedConfig) -> str:
         f"{config._name_or_path}: splitting running text (config.word_rule: {word_rule(config)}) finds only "
         f"{found:.1%} of the words of the model's training data, so that it may miss mentions: give it lists of words."
     )
+
+
+def check_text(text: Any, name: str) -> str | list[str]:
+    """Return a text, or a list of words, if it is one.
+
+    Raises:
+        UserError: it is none, or has half of a character; the message begins with `name`.
+    """
+    parts = [text] if isinstance(text, str) else text
+    if not isinstance(parts, list | tuple | np.ndarray) or not all(isinstance(part, str) for part in parts):
+        raise UserError(
+            f"{name}: expected a string or a list of words, not {text!r:.80}. Of a dataset give a column of texts."
+        )
+    try:
+        "".join(parts).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{name}: half of a character (an unpaired surrogate): {error}.") from None
+    return text if isinstance(text, str) else list(parts)
 
 
 def locate_words(text: str | Sequence[str], rule: str, delimiter: str = " ") -> dict:

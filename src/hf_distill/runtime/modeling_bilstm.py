@@ -231,13 +231,15 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         the input of the first LSTM layer and the output of each, [batch, subwords, size].
 
         Raises:
-            ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, or the
-                mask has another shape than the subwords or other values than 0 and 1.
+            ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, the mask
+                has another shape than the subwords or other values than 0 and 1, or `torch.jit` traces the model.
         """
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is None or (given is not input_ids and input_ids is not None):
             raise ValueError("Give either input_ids or inputs_embeds, not both.")
         exported = torch.onnx.is_in_onnx_export()
+        if torch.jit.is_tracing() and not exported:
+            raise ValueError("A BiLSTM cannot be traced: the trace would hold for these lengths alone. Export to ONNX.")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         every_layer = bool(output_hidden_states) and not exported

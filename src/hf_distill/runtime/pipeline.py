@@ -21,7 +21,7 @@ from transformers.utils import cached_file, logging
 
 from .confidence import Threshold, read_calibration, read_threshold
 from .decoding import constrained_decode  # noqa: F401  transformers 5.0 brings along only what is imported here
-from .mentions import find_mentions, locate_words, running_text_notice
+from .mentions import check_text, find_mentions, locate_words, running_text_notice
 from .onnx_model import OnnxModel
 from .schemes import model_tags
 from .tags import UserError
@@ -108,7 +108,10 @@ class MentionPipeline(Pipeline):
         Raises:
             UserError: an input is neither text nor words, or single tokens are asked for.
         """
-        if not isinstance(inputs, (str, Mapping, Dataset, GeneratorType)):
+        if not isinstance(inputs, (str, Dataset, GeneratorType)):
+            # Neither the keys of a mapping nor the columns of a data frame are texts, and a set has no order.
+            if not hasattr(inputs, "__iter__") or isinstance(inputs, (Mapping, set, frozenset)) or hasattr(inputs, "columns"):
+                check_text(inputs if isinstance(inputs, Mapping) else type(inputs), "The input")
             inputs = list(inputs) if hasattr(inputs, "__len__") else (each for each in inputs)
         if isinstance(inputs, list) and not inputs:
             return []
@@ -146,13 +149,7 @@ class MentionPipeline(Pipeline):
 
     def preprocess(self, inputs: str | Sequence[str], delimiter: str = " ") -> dict:
         """Split a text into words; see `locate_words`."""
-        if not isinstance(inputs, str):
-            words = isinstance(inputs, Sequence | np.ndarray) and all(isinstance(word, str) for word in inputs)
-            if not words:
-                raise UserError(
-                    f"A text is a string or a list of words, not {type(inputs).__name__}: {str(inputs):.80}. Of a "
-                    'dataset give the column, such as dataset["text"].'
-                )
+        inputs = check_text(inputs, "A text")
         notice = running_text_notice(self.model.config)
         if notice and isinstance(inputs, str):
             logger.warning_once(notice)

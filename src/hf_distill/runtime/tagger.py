@@ -14,7 +14,7 @@ import numpy as np
 import tokenizers
 
 from .confidence import Threshold, read_calibration, read_threshold
-from .mentions import find_mentions, locate_words
+from .mentions import check_text, find_mentions, locate_words
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from .tags import OUTSIDE, UserError
 from .windows import LONGEST_WINDOW, Window, make_windows, pad_windows, predict_windows, window_length
@@ -202,23 +202,11 @@ class Tagger:
         Raises:
             UserError: one of them is neither.
         """
-        located = [locate_words(_checked(text, number), self.rule) for number, text in enumerate(texts, 1)]
+        located = [locate_words(check_text(text, f"Text {number}"), self.rule) for number, text in enumerate(texts, 1)]
         words = [text["words"] for text in located]
         return located, predict_windows(
             self.network, self.tokenizer, words, self.max_length, len(self.tags), self.feature_rows
         )
-
-
-def _checked(text, number: int) -> str | list[str]:
-    """Return a text, or a list of words, if it is one."""
-    parts = [text] if isinstance(text, str) else text
-    if not isinstance(parts, list | tuple | np.ndarray) or not all(isinstance(part, str) for part in parts):
-        raise UserError(f"Text {number}: expected a string or a list of words, not {text!r:.80}.")
-    try:
-        "".join(parts).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"Text {number}: half of a character (an unpaired surrogate): {error}.") from None
-    return text if isinstance(text, str) else list(parts)
 
 
 def _read_tags(config: Any) -> list[str]:

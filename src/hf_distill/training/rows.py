@@ -34,7 +34,7 @@ def read_rows(dataset: Any) -> Dataset:
     """Return the rows of a dataset of any class as a `datasets.Dataset`: scores need all words of a sentence."""
     dataset = without_subsets(dataset)
     if isinstance(dataset, Dataset):
-        return dataset
+        return dataset.with_format(None)
     return Dataset.from_list([dict(row) for row in (_rows(dataset, len(dataset)) if _indexed(dataset) else dataset)])
 
 
@@ -61,6 +61,12 @@ def check_rows(name: str, dataset: Any, config: Any, tags: Sequence[str]) -> Non
     Raises:
         UserError: they are not.
     """
+    if isinstance(dataset, Dataset):
+        dataset = dataset.with_format(None)
+        absent = {"input_ids", "word_positions", "labels"} - set(dataset.column_names)
+        if absent or not len(dataset):
+            lacks = f"columns {', '.join(sorted(absent))}" if absent else "rows"
+            raise UserError(f"The {name} has no {lacks}: make it by encode_dataset.")
     features = getattr(dataset, "features", None) or {}
     encoded = getattr(getattr(features.get("labels"), "feature", None), "names", None)
     # In another scheme than that of its tags, a student may have names of its own for the same labels.

@@ -1,5 +1,6 @@
 """A `Trainer` with distillation losses and entity-level metrics."""
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,9 @@ LABELS, SIGNALS, SUBWORDS, PAIRS, WORDS = range(5)
 
 # Terms that 1 - alpha is the weight of.
 DISTILLATION_TERMS = ("logit_loss", "sequence_loss", "embedding_loss", "hidden_loss", "attention_loss")
+
+# What Trainer logs beside the terms.
+RESERVED = {"loss", "grad_norm", "learning_rate", "epoch", "train_loss"}
 
 # A loss of the user's own: the student's outputs, its word logits and the batch give a value for each word.
 Loss = Callable[[Any, Tensor, Mapping[str, Tensor]], Tensor]
@@ -169,6 +173,8 @@ class DistillationTrainer(Trainer):
         self.train_dataset, self.eval_dataset = without_subsets(train_dataset), by_name(eval_dataset)
         self.collator = DistillationCollator(processing_class, teacher)
         self.losses = dict(losses or {})
+        if taken := RESERVED & self.losses.keys():
+            raise ValueError(f"Trainer logs {', '.join(sorted(taken))} itself: give your loss another name.")
         self._check_metrics(compute_metrics)
         self._own_metrics = compute_metrics
         if data_collator is not None:
@@ -282,6 +288,9 @@ class DistillationTrainer(Trainer):
                 f"There are several evaluation sets, and metric_for_best_model {metric!r} is of none: name one, such "
                 f"as eval_{next(iter(self.eval_dataset))}_f1, or set load_best_model_at_end to False."
             )
+        if not chosen:  # Trainer looks for it nevertheless
+            self.args = copy.copy(self.args)
+            self.args.metric_for_best_model = None
 
     def _check_intermediate_losses(self, model: Any) -> Teacher:
         if not isinstance(model, PreTrainedModel) or getattr(model, "peft_config", None):
@@ -513,7 +522,7 @@ class DistillationTrainer(Trainer):
 
     def evaluate(self, eval_dataset: Any = None, *args, **kwargs) -> dict[str, float]:
         """As in `Trainer`; of a list of evaluation sets, the names are "0", "1", ..."""
-        return super().evaluate(by_name(eval_dataset), *args, **kwargs)
+        return super().evaluate(by_name(self.eval_dataset if eval_dataset is None else eval_dataset), *args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Cross-entropy with the labels, word logits [batch, words, labels] and labels; the teacher does not run."""
@@ -553,7 +562,11 @@ class DistillationTrainer(Trainer):
             values = list(zip(*self._batches, strict=True))
         if by_batch or not self.args.eval_do_concat_batches:
             values = [list(chain.from_iterable(batches)) for batches in values]
-        scores = self._score(*values) if compute_result else {}
+        scores: dict[str, float] = {}
+        if compute_result and all((np.asarray(labels) == -100).all() for labels in values[1]):
+            logger.warning("The rows have no labels: they have no scores.")
+        elif compute_result:
+            scores = self._score(*values)
         if self._own_metrics is None:
             return scores
         own = (
@@ -561,6 +574,7 @@ class DistillationTrainer(Trainer):
             if by_batch
             else self._own_metrics(join_batches(prediction))
         )
+        own = own or {}
         for name in scores.keys() & own.keys():
             logger.warning_once(
                 f"compute_metrics returns {name}, which is left out: it is one of the trainer's scores."
@@ -590,7 +604,8 @@ class DistillationTrainer(Trainer):
                 self.processing_class.save_pretrained(temporary)
             else:
                 super()._save(str(temporary), state_dict)
-            if (temporary / CONFIG_NAME).exists():  # not of adapters, nor of an nn.Module
+            # Not of adapters, nor of an nn.Module or another model that names no pipeline of ours.
+            if (temporary / CONFIG_NAME).exists() and getattr(self.student.config, "custom_pipelines", None):
                 save_pipeline(temporary)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:

@@ -1,5 +1,6 @@
 """The end of a run: scores of teachers and students, and the files in the output directory."""
 
+import dataclasses
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import PartialState
 from huggingface_hub import CommitInfo
-from transformers import AutoModelForTokenClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..data.corpora import EVALUATED, Corpora
@@ -235,7 +236,9 @@ def finish(
             write_json(folder / "benchmark.json", report)
             record(folder, ["benchmark.json"])
         if student.model.config.model_type != "bilstm":  # which transformers' own pipeline cannot run
-            results.figures |= _compare_pipelines(_saved(student, folder, trust_remote_code), corpora)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+            saved = dataclasses.replace(_saved(student, folder, trust_remote_code), tokenizer=tokenizer)
+            results.figures |= _compare_pipelines(saved, corpora)
             write_json(folder / RESULTS_NAME, results.to_dict())
             record(folder, [RESULTS_NAME])
         write_run(folder / "run.yaml", arguments)
