@@ -1,6 +1,7 @@
 """Arguments of training: `TrainingArguments` of transformers with the options of distillation."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,6 +43,10 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
     """
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            finite = not isinstance(value, float) or math.isfinite(value)
+            check(finite, f"--{field.name} must be a finite number, got {value}.")
         check(0 <= self.alpha <= 1, f"--alpha must be in [0.0, 1.0], got {self.alpha}.")
         check(self.logit_loss in ("mse", "ce"), f"--logit_loss must be mse or ce, got {self.logit_loss!r}.")
         check(self.temperature > 0, f"--temperature must be above 0, got {self.temperature}.")
