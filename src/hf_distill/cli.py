@@ -17,6 +17,7 @@ from .files import FAULTS, find_fault
 from .parsing import TRACEBACK, parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
 from .runtime.tags import UserError
 
+ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # errors that call for another command
 SHOWN = 120  # characters of a path that is too long
 
 
@@ -82,7 +83,10 @@ ANEW = "The same command begins anew."
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "": (_run, "The same command goes on from the last checkpoint, with what the teacher has labelled."),
     "predict": (_predict, ANEW),
-    "annotate": (_annotate, "The same command goes on with the texts that have no answer."),
+    "annotate": (
+        _annotate,
+        "The same command goes on from OUTPUT.partial, which has all answers so far.",
+    ),
     "report": (_report, ANEW),
     "convert": (_convert, ANEW),
 }
@@ -92,11 +96,11 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
     """The message and the exit status of an error that is not this program's; one that is, is raised again."""
     if fault := find_fault(error):
         path = os.fsdecode(fault.filename or "The output, the cache (HF_HOME) or a temporary file (TMPDIR)")
-        what = f"{fault.strerror}. {FAULTS[fault.errno or 0]}"
-        if fault.errno == errno.ENAMETOOLONG:
-            shown = f"{path[:SHOWN]}... ({len(path):,} characters)" if len(path) > SHOWN else path
-            return f"{shown}: {what}", 2
-        return f"{path}: {what} {go_on}", 1
+        too_long = fault.errno == errno.ENAMETOOLONG
+        if too_long and len(path) > SHOWN:
+            path = f"{path[:SHOWN]}... ({len(path):,} characters)"
+        message = f"{path}: {fault.strerror}. {FAULTS[fault.errno or 0]}"
+        return (message if fault.errno in ELSEWHERE else f"{message} {go_on}"), 1 + too_long
     if isinstance(error, UserError):
         return str(error), 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != __package__:

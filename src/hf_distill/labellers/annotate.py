@@ -120,7 +120,6 @@ def _ask(args: AnnotateArguments, labeller: Labeller, partial: Path, done: int, 
                 file.flush()
                 progress.update()
         except KeyboardInterrupt as stop:
-            print(f"What is answered is in {partial}: the same command goes on from there.", flush=True)
             number = stop.args[0] if stop.args else signal.SIGINT
             os._exit(128 + number)  # threads would first wait for the answers to what they have asked
         except UserError as error:
