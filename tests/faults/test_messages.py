@@ -115,6 +115,8 @@ def test_a_pickle_is_refused(corpora, tmp_path, capsys):
         ("deepspeed", "zero.json", "--deepspeed zero.json: "),
         ("logging_steps", "inf", "--logging_steps must be a finite number, got inf."),
         ("warmup_steps", "nan", "--warmup_steps must be a finite number, got nan."),
+        ("seed", "-1", "--seed must be in [0, 2**32), got -1."),
+        ("dataloader_num_workers", "-1", "--dataloader_num_workers must not be negative, got -1."),
         ("max_grad_norm", "nan", "--max_grad_norm must be a finite number, got nan."),
     ],
 )
