@@ -25,8 +25,6 @@ MANIFEST_NAME = "manifest.json"
 TRAINER_STATE_NAME = "trainer_state.json"
 # Beside the model and its manifest, what Trainer writes into a checkpoint.
 TRAINING_STATE = "optimizer.pt scheduler.pt scaler.pt rng_state*.pth projections.safetensors trainer_state.json".split()
-
-
 # What a machine or a path may refuse, and what to do then.
 FAULTS = {
     errno.ENOSPC: "Make room on that disk.",
@@ -103,7 +101,7 @@ def remove_dead(folder: Path) -> None:
     for path in list(folder.glob(f"{TEMPORARY}{HOST}-*")):
         process = re.match(r"(\d+)-", path.name.removeprefix(f"{TEMPORARY}{HOST}-"))
         if process and not _runs(int(process[1])):
-            with suppress(FileNotFoundError):  # another process does the same
+            with suppress(OSError):  # another process does the same, or it is another user's
                 _remove(path)
 
 
