@@ -1,11 +1,13 @@
 """Reading lines; writing files so that no crash, and no other process, leaves half of one; files of a training run."""
 
+import errno
 import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,24 +19,132 @@ from filelock import FileLock, Timeout
 from .runtime.tags import UserError
 
 TEMPORARY = ".hf_distill-tmp-"  # names of files and folders that are not finished begin so
+# Behind it stands who writes them: this machine, because the folder may be shared with others, and the process.
+HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 MANIFEST_NAME = "manifest.json"
 TRAINER_STATE_NAME = "trainer_state.json"
 # Beside the model and its manifest, what Trainer writes into a checkpoint.
 TRAINING_STATE = "optimizer.pt scheduler.pt scaler.pt rng_state*.pth projections.safetensors trainer_state.json".split()
+# What a machine or a path may refuse, and what to do then.
+FAULTS = {
+    errno.ENOSPC: "Make room on that disk.",
+    errno.EDQUOT: "Your share of that disk is used up: make room on it.",
+    errno.EFBIG: "The file system or a limit (ulimit -f) forbids such large files: write elsewhere, or raise it.",
+    errno.EROFS: "Choose a place that can be written to.",
+    errno.EACCES: "Change its permissions, or choose another place.",
+    errno.EPERM: "Change its permissions, or choose another place.",
+    errno.EIO: "The disk or its connection fails: check it, or choose another place.",
+    errno.ESTALE: "The network drive has lost it: mount it again, or choose another place.",
+    errno.EMFILE: "Raise the limit of open files (ulimit -n).",
+    errno.ENFILE: "Too many files are open on this machine: end other programs.",
+    errno.ENAMETOOLONG: "Most systems take names of up to 255 bytes and paths of up to 4,095: choose a shorter one.",
+}
 
 
-def _temporary(path: str | Path) -> Path:
-    return Path(path).with_name(f"{TEMPORARY}{os.getpid()}-{Path(path).name}")
+def find_fault(error: BaseException | None) -> OSError | None:
+    """Return the error of the system (one of `FAULTS`) that an exception is, was raised from, or puts into words."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FAULTS:
+            return error
+        number = 0
+        if found := re.search(r"\(os error (\d+)\)", str(error)):  # of safetensors and tokenizers
+            number = int(found[1])
+        elif isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|unexpected pos|iostream", str(error)):
+            number = errno.ENOSPC  # torch.save does not say why it could not write; this is why, nearly always
+        if number in FAULTS:
+            return OSError(number, os.strerror(number))
+        error = error.__cause__
+    return None
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file or folder that is being written, where the system refuses it and libraries do not say so.
+
+    Raises:
+        OSError: with the path.
+    """
+    try:
+        yield
+    except Exception as error:
+        fault = find_fault(error)
+        if fault is None or fault.filename and TEMPORARY not in str(fault.filename2 or fault.filename):
+            raise
+        raise OSError(fault.errno, os.strerror(fault.errno or 0), str(path)) from error
+
+
+def _own_prefix() -> str:
+    return f"{TEMPORARY}{HOST}-{os.getpid()}-"
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":  # there os.kill ends it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_dead(folder: Path) -> None:
+    """Remove from a folder the temporary files and folders of processes of this machine that have ended."""
+    for path in list(folder.glob(f"{TEMPORARY}{HOST}-*")):
+        process = re.match(r"(\d+)-", path.name.removeprefix(f"{TEMPORARY}{HOST}-"))
+        if process and not _runs(int(process[1])):
+            with suppress(OSError):  # another process does the same, or it is another user's
+                _remove(path)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give the name of a temporary file, or folder, that takes the place of `path` once it is written.
+
+    Raises:
+        OSError: the system refuses it; with the path.
+    """
+    path = Path(path)
+    remove_dead(path.parent)
+    temporary = path.with_name(f"{_own_prefix()}{path.name}")
+    try:
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to know
+            _remove(temporary)
+        raise
+
+
+@contextmanager
+def temporary_folder(folder: str | Path) -> Iterator[Path]:
+    """Give a folder within `folder` that is removed at the end.
+
+    Raises:
+        OSError: the system refuses what is written; with the path of `folder`.
+    """
+    folder = Path(folder)
+    with writing(folder):
+        remove_dead(folder)
+        with TemporaryDirectory(dir=folder, prefix=_own_prefix(), ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write text atomically: to a temporary file that is then renamed."""
-    temporary = _temporary(path)
-    with open(temporary, "w", encoding="utf-8") as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_json(path: str | Path, content) -> None:
@@ -144,11 +254,11 @@ def recorded(folder: str | Path) -> Iterator[Path]:
     """Give an empty folder; what is written into it is then moved into `folder`, and recorded in its manifest."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
-        yield Path(temporary)
-        names = sorted(path.name for path in Path(temporary).iterdir())
+    with temporary_folder(folder) as temporary:
+        yield temporary
+        names = sorted(path.name for path in temporary.iterdir())
         for name in names:
-            os.replace(Path(temporary, name), folder / name)
+            os.replace(temporary / name, folder / name)
     record(folder, names)
 
 
@@ -171,10 +281,7 @@ def changed_files(folder: Path) -> list[str]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders that a killed process left in a folder of this program, or below."""
     for path in list(folder.rglob(f"{TEMPORARY}*")):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -219,12 +326,10 @@ def write_columns(path: str | Path, *columns: Iterable[Sequence[str]]) -> None:
         columns: the values of each column (tokens, tags, ...), one sequence per sentence with one value per word.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         for sentence in zip(*columns, strict=True):
             file.writelines("\t".join(word) + "\n" for word in zip(*sentence, strict=True))
             file.write("\n")
-    os.replace(temporary, path)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

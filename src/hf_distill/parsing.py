@@ -21,6 +21,7 @@ from .arguments import (
     PublishingArguments,
     ReportArguments,
 )
+from .files import find_fault
 from .presets import PRESETS, SCRIPT_ONLY, recipe_defaults
 from .runtime.tags import UserError
 
@@ -34,6 +35,9 @@ SCRIPT_FLAGS = {
     "scheduler": "lr_scheduler_type",
 }
 SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
+# Trainer has a --debug of its own.
+TRACEBACK = "--traceback"
+TRACEBACK_HELP = f"{TRACEBACK}: show where in the program an error arose, too."
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
 # Without an installation there is the script alone.
 PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
@@ -52,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
     """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
 
     def __init__(self, *groups: type, prog: str, usage: str, defaults: Mapping[str, Any] | None = None):
-        super().__init__(prog=prog, usage=usage, allow_abbrev=False)
+        super().__init__(prog=prog, usage=usage, allow_abbrev=False, epilog=TRACEBACK_HELP)
         self.own_defaults = defaults or {}
         for group in groups:
             summary, _, _ = (group.__doc__ or "").partition("\n")
@@ -105,7 +109,8 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
         parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
         _add_preset(parser)
-        parser.epilog = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
+        more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
+        parser.epilog = f"{more} {TRACEBACK_HELP}"
         parser.print_help()
         sys.exit()
     from transformers import HfArgumentParser
@@ -116,7 +121,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         error = _Parser.error
 
     groups: Any = (ModelArguments, DataArguments, DistillationArguments, PublishingArguments)
-    full = Parser(groups, prog=PROGRAM, usage=USAGE, allow_abbrev=False)
+    full = Parser(groups, prog=PROGRAM, usage=USAGE, allow_abbrev=False, epilog=TRACEBACK_HELP)
     _add_preset(full)
     if "--help-all" in argv:
         full.set_defaults(**recipe_defaults(USUAL))
@@ -144,8 +149,31 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
     except UserError:
         raise
-    except (ValueError, TypeError) as error:
-        raise UserError(str(error)) from None
+    except Exception as error:  # TrainingArguments raises nearly anything, from AttributeError to FileNotFoundError
+        if find_fault(error):
+            raise
+        values = vars(full.parse_args(translated))
+        actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
+        name = _culprit(DistillationArguments, values, [each.dest for each in actions if each], error)
+        if not name and not isinstance(error, ValueError | TypeError):
+            raise
+        message = str(error).strip()
+        if name and "--" not in message:
+            message = f"--{name} {values[name]}: {message.rstrip('. ')}. Correct the option, or leave it out."
+        raise UserError(message) from error
+
+
+def _culprit(group: type, values: Mapping[str, Any], given: Sequence[str], error: Exception) -> str:
+    """Return which of the given options of a dataclass has to go for an error not to arise, or ""."""
+    own = {field.name: values[field.name] for field in dataclasses.fields(group) if field.init}
+    for name in given:
+        try:
+            group(**{other: value for other, value in own.items() if other != name})
+        except Exception as remaining:
+            if repr(remaining) == repr(error):
+                continue
+        return name
+    return ""
 
 
 def _add_preset(parser: argparse.ArgumentParser) -> None:

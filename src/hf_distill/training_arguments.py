@@ -1,6 +1,7 @@
 """Arguments of training: `TrainingArguments` of transformers with the options of distillation."""
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,7 +55,16 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
         )
         for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
             check(getattr(self, name) >= 1, f"--{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "teacher_learning_rate", "num_train_epochs", "teacher_num_train_epochs"):
+        for name in ("seed", "data_seed"):
+            seed = getattr(self, name) or 0
+            check(0 <= seed < 2**32, f"--{name} must be in [0, 2**32), got {seed}.")
+        for name in (
+            "dataloader_num_workers",
+            "learning_rate",
+            "teacher_learning_rate",
+            "num_train_epochs",
+            "teacher_num_train_epochs",
+        ):
             check((getattr(self, name) or 0) >= 0, f"--{name} must not be negative, got {getattr(self, name)}.")
         check(self.companions >= 0, f"--companions must not be negative, got {self.companions}.")
         check(0 <= self.min_teacher_f1 <= 1, f"--min_teacher_f1 must be in [0.0, 1.0], got {self.min_teacher_f1}.")
@@ -69,6 +79,10 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
             self.train_sampling_strategy != "batch_rebalance",
             "--train_sampling_strategy batch_rebalance is not supported; use group_by_length, random or sequential.",
         )
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            finite = not isinstance(value, float) or math.isfinite(value)
+            check(finite, f"--{field.name} must be a finite number, got {value}.")
         if self.eval_strategy is None:
             self.eval_strategy = "steps" if self.eval_steps else "epoch"
         if self.save_strategy is None:

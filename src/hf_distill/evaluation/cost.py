@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from ..files import MANIFEST_NAME, format_table
+from ..prediction.tagging import deaf_to_interrupts, exit_with_parent
 from ..runtime.tagger import ONNX_FILES, Tagger
 from ..runtime.windows import make_windows, pad_windows
 from ..runtime.word_features import word_feature_rows
@@ -78,9 +79,11 @@ def measure(
             ]
             encoded = [_encode(part, batches[32][-1]) for part in parts]
             longest = [{name: values.cpu() for name, values in inputs.items()} for inputs in encoded]
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as process:
                 arguments = (paths, longest, device, torch.get_num_threads(), trust_remote_code)
-                before, peak = process.submit(_measure_memory, *arguments).result()
+                with deaf_to_interrupts():
+                    measured = process.submit(_measure_memory, *arguments)
+                before, peak = measured.result()
             report[name] = {
                 "parameters": sum(part.model.num_parameters() for part in parts),
                 "bytes_on_disk": sum(file.stat().st_size for file in files),

@@ -6,6 +6,7 @@ Answers may cost money: what is answered is on the disk at once, and no text is 
 import json
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice, tee
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 from ..arguments import AnnotateArguments, FormatArguments
 from ..data.formats.source import Source
 from ..data.formats.writing import to_json
-from ..files import TEMPORARY, file_digest, write_text
+from ..files import file_digest, replacing, write_text, writing
 from ..prediction.predict import check_files, lock_output, read_texts
 from ..runtime.tags import UserError
 from .answer import Answer, Labeller
@@ -107,6 +108,7 @@ def _ask(args: AnnotateArguments, labeller: Labeller, partial: Path, done: int, 
     texts, asked = tee(islice(rest, done, None))
     answers = labeller.annotate(text for text, _ in asked)
     with (
+        writing(partial),
         open(partial, "a", encoding="utf-8", newline="\n") as file,
         tqdm(total=total, initial=done, unit="text", desc="Annotating") as progress,
     ):
@@ -117,9 +119,9 @@ def _ask(args: AnnotateArguments, labeller: Labeller, partial: Path, done: int, 
                 file.write(f"{to_json(kept | {'text': text} | _fields(answer) | {'source': args.labeller})}\n")
                 file.flush()
                 progress.update()
-        except KeyboardInterrupt:
-            print(f"Stopped. What is answered is in {partial}: the same command goes on from there.", flush=True)
-            os._exit(130)  # threads would first wait for the answers to what they have asked
+        except KeyboardInterrupt as stop:
+            number = stop.args[0] if stop.args else signal.SIGINT
+            os._exit(128 + number)  # threads would first wait for the answers to what they have asked
         except UserError as error:
             raise UserError(
                 f"{error} {int(progress.n):,} of {total:,} text(s) are answered, in {partial}: the same command goes "
@@ -136,8 +138,7 @@ def _fields(answer: Answer) -> dict[str, Any]:
 def _finish(partial: Path, output: Path) -> Counter[str]:
     """Make the output of a partial file, atomically; return what is in it."""
     written: Counter[str] = Counter(texts=0)
-    temporary = output.with_name(f"{TEMPORARY}{output.name}")
-    with open(partial, "rb") as lines, open(temporary, "wb") as file:
+    with replacing(output) as temporary, open(partial, "rb") as lines, open(temporary, "wb") as file:
         lines.readline()
         start = lines.tell()
         for line in lines:
@@ -149,6 +150,5 @@ def _finish(partial: Path, output: Path) -> Counter[str]:
         shutil.copyfileobj(lines, file)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, output)
     partial.unlink()
     return +written

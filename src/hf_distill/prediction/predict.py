@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from ..arguments import PredictionArguments
 from ..data.formats.writing import write_annotations
-from ..files import TEMPORARY, lock
+from ..files import TEMPORARY, lock, remove_dead, writing
 from ..runtime.confidence import read_threshold
 from ..runtime.mentions import running_text_notice
 from ..runtime.tagger import ONNX_FILES, Tagger, find_student, read_object
@@ -39,6 +39,7 @@ from .tagging import (
     Setup,
     Text,
     begins_inside,
+    deaf_to_interrupts,
     ending,
     exit_with_parent,
     keep_most_uncertain,
@@ -72,7 +73,7 @@ def predict(args: PredictionArguments) -> None:
         up_to = f"up to {workers * processes.number} process(es)"
         print(f"{args.model}: {NAMES[runtime]} on {setup.device}, {up_to}; output: {args.output}", flush=True)
 
-    with lock_output(args.output, main):
+    with lock_output(args.output, main), writing(args.output):
         token = processes.broadcast(uuid.uuid4().hex)
         part_name = f"{TEMPORARY}{Path(args.output).name}.part-{token}"
         parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(processes.number)]
@@ -169,6 +170,7 @@ def lock_output(output: str, main_process: bool = True) -> Iterator[None]:
     name = f"{TEMPORARY}{Path(output).name}"
     path = Path(output).with_name(f"{name}.lock")
     with lock(path):
+        remove_dead(path.parent)
         for part in Path(output).parent.glob(f"{glob.escape(name)}.part-*"):
             part.unlink()
         try:
@@ -269,7 +271,9 @@ def _find_scheme(args: PredictionArguments, setup: Setup) -> Setup:
     if chunk is None:
         return setup
     with ProcessPoolExecutor(1, get_context("spawn"), exit_with_parent) as pool:
-        return replace(setup, begins_inside=pool.submit(begins_inside, setup, chunk).result())
+        with deaf_to_interrupts():
+            found = pool.submit(begins_inside, setup, chunk)
+        return replace(setup, begins_inside=found.result())
 
 
 def _progress(paths: Sequence[str], disable: bool) -> tqdm:
@@ -322,7 +326,8 @@ def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[
         pending: deque[Future[tuple[bytes, int]]] = deque()
         try:
             for chunk in chunks:
-                pending.append(pool.submit(tag_chunk, setup, chunk))
+                with deaf_to_interrupts():
+                    pending.append(pool.submit(tag_chunk, setup, chunk))
                 if len(pending) == 2 * workers:
                     yield pending.popleft().result()
             while pending:

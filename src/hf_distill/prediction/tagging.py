@@ -6,11 +6,13 @@ import gzip
 import json
 import os
 import re
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -71,6 +73,20 @@ class Setup:
 def ending(path: str) -> str:
     """Return the ending of a file's name, ignoring .gz."""
     return Path(path.removesuffix(".gz")).suffix
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that start meanwhile do not get SIGINT, which a terminal sends to all: the main process ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let SIGINT through again when it starts itself
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def exit_with_parent() -> None:

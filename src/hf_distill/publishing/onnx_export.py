@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..evaluation.metrics import count
-from ..files import TEMPORARY
+from ..files import find_fault, temporary_folder
 from ..runtime.onnx_model import FEATURE_ROWS, MODEL_NAME, QUANTIZED_NAME, OnnxModel
 from ..runtime.pipeline import predict_words
 from ..runtime.tags import UserError
@@ -83,7 +83,7 @@ def export_onnx(
             then.
     """
     model = copy.deepcopy(student.model).cpu().float().eval()
-    with TemporaryDirectory(dir=folder, prefix=TEMPORARY) as temporary:
+    with temporary_folder(folder) as temporary:
         paths = write_onnx(model, temporary, int8)
         models = {
             "pytorch": model,
@@ -270,6 +270,8 @@ def _trace(model: PreTrainedModel, path: str) -> None:
                 dynamo=False,  # the torch.export exporter lacks packed sequences, which the LSTM needs for padding
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
+        if find_fault(error):
+            raise
         raise UserError(
             f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
             "student, or --export none."

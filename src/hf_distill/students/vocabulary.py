@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ..files import TEMPORARY, record
+from ..files import record, temporary_folder
 from ..runtime.pipeline import FOR_LISTS
 from ..runtime.tags import UserError
 from ..teachers.loading import generic_tokenizer, load_tokenizer
@@ -50,8 +49,8 @@ def learn_tokenizer(
     )
     if len(trained) > size:
         raise UserError(f"--vocabulary_size {size} is too small: the characters of the text alone take {len(trained)}.")
-    with TemporaryDirectory(dir=folder.parent, prefix=TEMPORARY) as temporary:
-        saved = Path(temporary) / folder.name
+    with temporary_folder(folder.parent) as temporary:
+        saved = temporary / folder.name
         trained.save_pretrained(saved)
         for name, entry in (("tokenizer.json", "added_tokens"), ("tokenizer_config.json", "extra_special_tokens")):
             content = json.loads((saved / name).read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import pickle
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +77,12 @@ def explain_loading_errors(name_or_path: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{name_or_path}: its weights are a pickle that holds more than tensors, or a damaged file. It is not "
+            "loaded, because it could run any program. Ask its author for model.safetensors or, if you trust the file, "
+            "load it elsewhere and save the model again."
+        ) from error
     except (OSError, OfflineModeIsEnabled, ValueError, RuntimeError) as error:
         if Path(name_or_path).is_dir() or isinstance(error, ValueError | RuntimeError):
             raise UserError(f"{name_or_path}: cannot be loaded: {error}") from error

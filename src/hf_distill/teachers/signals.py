@@ -5,7 +5,6 @@ A sentence that a labeller does not answer has NaN in their place.
 
 import hashlib
 import os
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from scipy.special import log_softmax, logsumexp
 from transformers.utils import logging
 
 from ..data.statistics import sentence_keys
-from ..files import TEMPORARY, file_digest
+from ..files import file_digest, remove_dead, temporary_folder
 from ..runtime.tags import UserError
 from .annotations import certain
 from .compression import ALL, LARGEST, Signals, compress, restore
@@ -114,6 +113,7 @@ class SignalStore:
         """
         state = PartialState()
         self.folder.mkdir(parents=True, exist_ok=True)
+        remove_dead(self.folder)
         if self.earlier and state.is_main_process:
             logger.warning_once(
                 f"{self.earlier}: this teacher's signals as an earlier version stored them, of all labels. They are "
@@ -268,7 +268,6 @@ def _is_whole(path: Path) -> bool:
 
 def _write_shard(folder: Path, keys: np.ndarray, signals: Sequence[Signals]) -> None:
     """Write a shard whose name is the digest of its content."""
-    temporary = folder / f"{TEMPORARY}{uuid.uuid4().hex}"
     # Slices, because NumPy strips trailing zero bytes from single elements.
     table = {"key": pa.array([keys[row : row + 1].tobytes() for row in range(len(keys))], pa.binary())}
     features = {"key": Value("binary")}
@@ -276,10 +275,12 @@ def _write_shard(folder: Path, keys: np.ndarray, signals: Sequence[Signals]) -> 
         if rows[0] is not None:
             table[name] = _to_arrow(rows)
             features[name] = List(List(Value(str(rows[0].dtype)), length=rows[0].shape[1]))
-    with ArrowWriter(path=str(temporary), features=Features(features)) as writer:
-        writer.write_table(pa.table(table))
-        writer.finalize()
-    os.replace(temporary, folder / f"{file_digest(temporary)}.arrow")
+    with temporary_folder(folder) as temporary:
+        path = temporary / "shard"
+        with ArrowWriter(path=str(path), features=Features(features)) as writer:
+            writer.write_table(pa.table(table))
+            writer.finalize()
+        os.replace(path, folder / f"{file_digest(path)}.arrow")
 
 
 def default_signals_dir() -> Path:

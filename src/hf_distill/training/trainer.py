@@ -31,7 +31,7 @@ from transformers.utils.hub import PushInProgress
 
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import Counts, count
-from ..files import record_checkpoint, recorded
+from ..files import record_checkpoint, recorded, writing
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
@@ -609,9 +609,10 @@ class DistillationTrainer(Trainer):
                 save_pipeline(temporary)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
         folder = Path(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
         if self.args.should_save and folder.exists():
             record_checkpoint(folder)
 

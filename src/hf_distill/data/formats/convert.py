@@ -1,13 +1,12 @@
 """`hf-distill convert`: labelled corpora from one format to another."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ...arguments import ConvertArguments, FormatArguments
-from ...files import TEMPORARY, write_columns
+from ...files import replacing, write_columns
 from ...runtime.mentions import locate_words, word_places
 from ...runtime.tags import UserError, convert_tags, spans
 from ...runtime.words import DEFAULT_RULE
@@ -39,16 +38,11 @@ def convert(args: ConvertArguments) -> str:
 def _write_lines(source: Source, args: ConvertArguments, others: Counter[str]) -> Counter[str]:
     """Write texts with mentions; of sentences, the words joined by blanks."""
     written: Counter[str] = Counter()
-    temporary = Path(args.output).with_name(f"{TEMPORARY}{Path(args.output).name}")
-    try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            for fields in read_texts(source, args, others):
-                written["texts"] += 1
-                written.update(f"mentions of {mention['entity_group']}" for mention in fields["mentions"])
-                file.write(f"{to_json(fields)}\n")
-        os.replace(temporary, args.output)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(args.output) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        for fields in read_texts(source, args, others):
+            written["texts"] += 1
+            written.update(f"mentions of {mention['entity_group']}" for mention in fields["mentions"])
+            file.write(f"{to_json(fields)}\n")
     return written
 
 

@@ -1,14 +1,12 @@
 """Texts with mentions, as annotation tools read them for correction."""
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...files import TEMPORARY
+from ...files import replacing
 from ...runtime.tags import UserError
 
 to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -25,9 +23,6 @@ def write_annotations(texts: Iterable[Mapping[str, Any]], output: str, form: str
     Raises:
         UserError: the format cannot represent a text.
     """
-    temporary = Path(output).with_name(f"{TEMPORARY}{Path(output).name}")  # what a killed process left is written over
-    if temporary.is_dir():
-        shutil.rmtree(temporary)
     read = ((fields, fields["text"] if "text" in fields else " ".join(fields["tokens"])) for fields in texts)
     writers: dict[str, Callable[[Iterator[tuple[Mapping, str]]], Iterator[str]]] = {
         "labelstudio": _label_studio,
@@ -35,17 +30,12 @@ def write_annotations(texts: Iterable[Mapping[str, Any]], output: str, form: str
         "prodigy": lambda found: (f"{to_json(_prodigy(*each))}\n" for each in found),
         "pubtator": _pubtator,
     }
-    try:
+    with replacing(output) as temporary:
         if form == "brat":
             _write_brat(read, temporary)
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as file:
                 file.writelines(writers[form](read))
-        os.replace(temporary, output)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
 
 
 def _others(fields: Mapping) -> dict[str, Any]:
