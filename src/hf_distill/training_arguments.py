@@ -81,7 +81,8 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
         )
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            finite = not isinstance(value, float) or math.isfinite(value)
+            no_clipping = field.name == "max_grad_norm" and value == math.inf
+            finite = not isinstance(value, float) or math.isfinite(value) or no_clipping
             check(finite, f"--{field.name} must be a finite number, got {value}.")
         if self.eval_strategy is None:
             self.eval_strategy = "steps" if self.eval_steps else "epoch"

@@ -110,7 +110,11 @@ class MentionPipeline(Pipeline):
         """
         if not isinstance(inputs, (str, Dataset, GeneratorType)):
             # Neither the keys of a mapping nor the columns of a data frame are texts, and a set has no order.
-            if not hasattr(inputs, "__iter__") or isinstance(inputs, (Mapping, set, frozenset)) or hasattr(inputs, "columns"):
+            if (
+                not hasattr(inputs, "__iter__")
+                or isinstance(inputs, (Mapping, set, frozenset))
+                or hasattr(inputs, "columns")
+            ):
                 check_text(inputs if isinstance(inputs, Mapping) else type(inputs), "The input")
             inputs = list(inputs) if hasattr(inputs, "__len__") else (each for each in inputs)
         if isinstance(inputs, list) and not inputs:
