@@ -95,7 +95,7 @@ def word_rule(config: PretrainedConfig) -> str:
     rule = str(DEFAULT_RULE if rule is None else rule)
     if rule not in RULES:
         raise UserError(
-            f"{config._name_or_path}: splits text into words by {rule[:80]!r}, which is none of {', '.join(RULES)}. "
+            f"{config._name_or_path}: splits text into words by {rule!r:.80}, which is none of {', '.join(RULES)}. "
             "Correct word_rule in its config.json."
         )
     return rule
