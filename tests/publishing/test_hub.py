@@ -24,6 +24,7 @@ from hf_distill import (
 from hf_distill.cli import main
 from hf_distill.data.job import MAY_CHANGE_ON_RESUME
 from hf_distill.parsing import parse_arguments
+from hf_distill.publishing.hub import write_run
 from hf_distill.students.save import save_model
 
 RUN = """--preset original --path_to_train data/train.tsv --path_to_val data/val.tsv --path_to_unlabeled data/text.txt
@@ -150,6 +151,17 @@ def test_the_run_as_a_file(command, tmp_path):
         for name in written.keys() & vars(one).keys() - MAY_CHANGE_ON_RESUME:
             if getattr(one, name) is not None:  # what the run settles itself is written, too
                 assert getattr(one, name) == getattr(other, name)
+
+
+def test_dictionaries_in_the_run_as_a_file_keep_no_paths(command, tmp_path):
+    inside = {"folder": str(tmp_path), "deep": [{"file": str(tmp_path / "data" / "val.tsv")}, 1], "name": "a-b"}
+    flags = ["--lr_scheduler_kwargs", json.dumps(inside), "--gradient_checkpointing_kwargs", json.dumps(inside)]
+    write_run(tmp_path / "run.yaml", parse_arguments([*command, *flags]))
+    text = Path("run.yaml").read_text()
+    expected = {"folder": tmp_path.name, "deep": [{"file": "val.tsv"}, 1], "name": "a-b"}
+    assert yaml.safe_load(text)["lr_scheduler_kwargs"] == expected
+    assert yaml.safe_load(text)["gradient_checkpointing_kwargs"] == expected
+    assert str(tmp_path.parent) not in text and parse_arguments(["run.yaml", "--use_cpu", "1"])
 
 
 def test_a_repository_that_cannot_be_written_fails_before_anything_is_trained(hub, command, tmp_path, capsys):

@@ -18,7 +18,7 @@ from transformers.utils.generic import can_return_tuple
 from .confidence import read_calibration  # noqa: F401
 from .configuration_bilstm import BiLSTMConfig
 from .decoding import constrained_decode  # noqa: F401
-from .fields import check_config
+from .fields import check_config  # noqa: F401
 from .mentions import find_mentions  # noqa: F401
 from .onnx_model import OnnxModel  # noqa: F401
 from .pipeline import use_own_pipeline
@@ -90,7 +90,6 @@ class BiLSTMForTokenClassification(PreTrainedModel):
     base_model_prefix = "bilstm"
 
     def __init__(self, config: BiLSTMConfig):
-        check_config(config)
         super().__init__(config)
         assert config.num_labels is not None  # two by default
         self.embeddings: nn.Module

@@ -17,7 +17,7 @@ from .confidence import Threshold, read_calibration, read_threshold
 from .fields import check_config
 from .mentions import find_mentions, locate_words
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
-from .tags import UserError
+from .tags import UserError, config_place
 from .windows import LONGEST_WINDOW, Window, make_windows, pad_windows, predict_windows, window_length
 from .word_features import FEATURES, word_feature_rows
 from .words import word_rule
@@ -231,7 +231,7 @@ def _read_tags(config: Any) -> list[str]:
     tags = getattr(config, "tags", None)
     if not tags:
         raise UserError(
-            f"{config._name_or_path}/config.json: names no tags, so that this is no student of hf_distill; "
+            f"{config_place(config)}: names no tags, so that this is no student of hf_distill; "
             "`hf-distill predict` takes other token classifiers, too."
         )
     return tags

@@ -54,8 +54,8 @@ def _read_passage(passage, place: str, name: str, beside: int) -> Document:
         start = location.offset - base
         if text[start : start + location.length] != (annotation.text or ""):
             raise UserError(
-                f"{place}: the annotation {annotation.id!s:.80} is {annotation.text!r:.200}, but its place in the text is "
-                f"{text[max(0, start) : start + location.length]!r:.200}."
+                f"{place}: the annotation {annotation.id!s:.80} is {annotation.text!r:.80}, but its place in the text "
+                f"is {text[max(0, start) : start + location.length]!r:.80}."
             )
         spans.append(Span(entity, start, start + location.length, place))
     return make_document(text, spans, place, name, sentences, +left_out)
