@@ -120,6 +120,7 @@ def main():
     parser.add_argument("--output", default="docs/reliability.md")
     args = parser.parse_args()
     output, rows = Path(args.output).resolve(), []
+    others = "".join(output.read_text().partition("\n## ")[1:]) if output.is_file() else ""  # sections that stay
     for processes in args.processes:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
@@ -131,7 +132,7 @@ def main():
         rows.append([str(processes), str(killed.total()), counts, str(finished), str(different), str(len(left))])
         header = ["processes", "kills", "by phase", "runs that ended", "with other bytes", "leftovers"]
         command = f"python benchmarks/faults.py --kills {args.kills} --processes {' '.join(map(str, args.processes))}"
-        write_text(output, INTRODUCTION.format(command=command) + markdown(header, rows) + "\n")
+        write_text(output, INTRODUCTION.format(command=command) + markdown(header, rows) + "\n" + others)
 
 
 INTRODUCTION = """# Reliability

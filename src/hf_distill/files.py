@@ -9,11 +9,10 @@ import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -69,12 +68,12 @@ def numbered_lines(path: str, whole: bool = False) -> Iterator[tuple[int, str]]:
             yield number, decode_line(raw, f"{path}:{number}", number == 1)
 
 
-def open_bytes(path: str) -> BinaryIO:
+def open_bytes(path: str) -> BufferedIOBase:
     """Open a file for reading, decompressed if its name ends in .gz."""
-    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
 
 
-def read_lines(file: BinaryIO, path: str) -> Iterator[bytes]:
+def read_lines(file: BufferedIOBase, path: str) -> Iterator[bytes]:
     """Yield the lines of an opened file, with their line ends.
 
     Raises:

@@ -57,7 +57,7 @@ def test_a_published_student_stands_alone(hub, command, tmp_path, capsys):
     expected = """README.md run.yaml all_results.json benchmark.json training_curve.png f1_against_latency.png
         config.json model.safetensors tokenizer.json tokenizer_config.json onnx/model.onnx onnx/model_quantized.onnx
         configuration_bilstm.py modeling_bilstm.py pipeline.py schemes.py tags.py windows.py words.py onnx_model.py
-        decoding.py confidence.py mentions.py word_features.py"""
+        decoding.py confidence.py fields.py mentions.py word_features.py"""
     assert set(expected.split()) == set(files) - {".gitattributes"}
     secrets = [hub.token, str(tmp_path), str(Path.home()), sys.prefix, "secret"]
     secrets += [name for name in [socket.gethostname()] if len(name) > 4]  # a shorter one is found anywhere
