@@ -120,6 +120,7 @@ def main():
     parser.add_argument("--output", default="docs/reliability.md")
     args = parser.parse_args()
     output, rows = Path(args.output).resolve(), []
+    others = "".join(output.read_text().partition("\n## ")[1:]) if output.is_file() else ""  # sections that stay
     for processes in args.processes:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
@@ -131,7 +132,7 @@ def main():
         rows.append([str(processes), str(killed.total()), counts, str(finished), str(different), str(len(left))])
         header = ["processes", "kills", "by phase", "runs that ended", "with other bytes", "leftovers"]
         command = f"python benchmarks/faults.py --kills {args.kills} --processes {' '.join(map(str, args.processes))}"
-        write_text(output, INTRODUCTION.format(command=command) + markdown(header, rows) + f"\n{OTHER_ENDS}")
+        write_text(output, INTRODUCTION.format(command=command) + markdown(header, rows) + "\n" + others)
 
 
 INTRODUCTION = """# Reliability
@@ -141,13 +142,6 @@ export and write card and report are killed at random moments and started again 
 same if the student, its tokenizer and its two ONNX files have the bytes of an undisturbed run; leftovers are temporary
 and damaged files in its folders.
 
-"""
-OTHER_ENDS = """
-A run that is stopped by SIGINT (Ctrl-C) or SIGTERM says in one line how to go on, keeps its last checkpoint, and ends with
-status 130 or 143 (through `accelerate launch`: 1). What the user can correct ends with status 2, what the machine refuses
-(a full disk, a place that cannot be written to) with 1; both are one message, with a traceback only after `--traceback`.
-Temporary files carry the machine and the process that write them: the next program that writes in a folder removes those
-of dead processes of its machine, and a run all of them in its own output folder.
 """
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import socket
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedIOBase, BytesIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +20,10 @@ from filelock import FileLock, Timeout
 
 from .runtime.tags import UserError
 
+# What is read at once, so that no file takes more memory than is known beforehand, however small it is compressed.
+LONGEST_LINE = 16 * 2**20  # bytes of a line
+LARGEST_FILE = 256 * 2**20  # bytes of a file of a format that has no lines, decompressed
+LARGEST_YAML, DEEPEST_YAML = 2**18, 20  # bytes, and lists and mappings in each other
 TEMPORARY = ".hf_distill-tmp-"  # names of files and folders that are not finished begin so
 # Behind it stands who writes them: this machine, because the folder may be shared with others, and the process.
 HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -157,46 +163,115 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: str, whole: bool = False) -> Iterator[tuple[int, str]]:
     """Yield (number, line) of a UTF-8 file (gzip if its name ends in .gz), without line ends and byte order mark.
 
+    Args:
+        path: the file.
+        whole: whether it is read at once, as `read_bytes` does; then a line may be of any length.
+
     Raises:
-        UserError: the file is not valid gzip or UTF-8, or a line has a NUL character.
+        UserError: the file is not valid gzip or UTF-8, or too large, or a line is too long or has a NUL character.
     """
-    with gzip.open(path, "rb") if path.endswith(".gz") else open(path, "rb") as file:
-        number = 0
-        while True:
-            number += 1
-            try:
-                raw = file.readline()
-            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                raise UserError(f"{path}:{number}: not a whole gzip file: {error}. Compress the file again.") from None
-            if not raw:
-                return
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start}): {raw[:80]!r}. "
-                    "Convert the file to UTF-8."
-                ) from None
-            line = line.rstrip("\n").removesuffix("\r")
-            if "\0" in line:
-                raise UserError(f"{path}:{number}: the line contains a NUL character: {line!r}. Remove it.")
-            yield number, line
+    with BytesIO(read_bytes(path)) if whole else open_bytes(path) as file:
+        for number, raw in enumerate(file if whole else read_lines(file, path), 1):
+            yield number, decode_line(raw, f"{path}:{number}", number == 1)
+
+
+def open_bytes(path: str) -> BufferedIOBase:
+    """Open a file for reading, decompressed if its name ends in .gz."""
+    return gzip.open(path) if path.endswith(".gz") else open(path, "rb")
+
+
+def read_lines(file: BufferedIOBase, path: str) -> Iterator[bytes]:
+    """Yield the lines of an opened file, with their line ends.
+
+    Raises:
+        UserError: it is not valid gzip, or a line is longer than LONGEST_LINE.
+    """
+    for number in count(1):
+        with explain_gzip_errors(f"{path}:{number}"):
+            line = file.readline(LONGEST_LINE + 1)
+        if len(line) > LONGEST_LINE:
+            raise UserError(
+                f"{path}:{number}: the line is longer than {LONGEST_LINE:,} bytes: {line[:80]!r:.200}. Divide it into "
+                "several."
+            )
+        if not line:
+            return
+        yield line
+
+
+def decode_line(raw: bytes, place: str, first: bool) -> str:
+    """Return a line of a UTF-8 file without its end and, if it is the `first`, without a byte order mark.
+
+    Raises:
+        UserError: it is not UTF-8, or has a NUL character.
+    """
+    try:
+        line = raw.decode("utf-8-sig" if first else "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{place}: not UTF-8 ({error.reason} at byte {error.start}): {raw[:80]!r:.200}. Convert the file to UTF-8."
+        ) from None
+    line = line.rstrip("\n").removesuffix("\r")
+    if "\0" in line:
+        raise UserError(
+            f"{place}: the line contains a NUL character (UTF-16?): {line[:80]!r:.200}. Convert it to UTF-8."
+        )
+    return line
+
+
+@contextmanager
+def explain_gzip_errors(place: str) -> Iterator[None]:
+    """Convert errors of gzip to a UserError."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{place}: not a whole gzip file: {error}. Compress the file again.") from None
 
 
 def read_bytes(path: str) -> bytes:
     """Return a file's content, decompressed if its name ends in .gz.
 
     Raises:
-        UserError: it is not valid gzip.
+        UserError: it is not valid gzip, or larger than LARGEST_FILE.
     """
+    with explain_gzip_errors(path), open_bytes(path) as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise UserError(
+            f"{path}: larger than {LARGEST_FILE:,} bytes, and read at once. Divide it into several files, or convert "
+            "it to a format that is read line by line (.jsonl, .tsv)."
+        )
+    return content
+
+
+def read_yaml(path: str | Path) -> str:
+    """Return the text of a YAML file whose values take no more memory and time than its size tells.
+
+    Raises:
+        UserError: it is not valid YAML, is too large, has aliases, or nests too many lists and mappings.
+    """
+    import yaml
+
+    with open(path, "rb") as file:
+        content = file.read(LARGEST_YAML + 1)
+    if len(content) > LARGEST_YAML:
+        raise UserError(f"{path}: larger than {LARGEST_YAML:,} bytes: no configuration.")
+    depth = 0
     try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
-            return file.read()
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: not a whole gzip file: {error}. Compress the file again.") from None
+        text = content.decode()
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            place = f"{path}:{event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):
+                raise UserError(f"{place}: an alias (*{event.anchor:.80}): write out what it stands for.")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST_YAML:
+                raise UserError(f"{place}: more than {DEEPEST_YAML} lists and mappings in each other.")
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    return text
 
 
 def check_file(path: str) -> None:

@@ -21,7 +21,7 @@ from .arguments import (
     PublishingArguments,
     ReportArguments,
 )
-from .files import find_fault
+from .files import find_fault, read_yaml
 from .presets import PRESETS, SCRIPT_ONLY, recipe_defaults
 from .runtime.tags import UserError
 
@@ -93,7 +93,7 @@ def _boolean(value: str) -> bool:
     try:
         return BOOLEANS[value.lower()]
     except KeyError:
-        raise argparse.ArgumentTypeError(f"expected 1 or 0, got {value!r}") from None
+        raise argparse.ArgumentTypeError(f"expected 1 or 0, got {value!r:.200}") from None
 
 
 def parse_arguments(argv: Sequence[str]) -> "RunArguments":
@@ -102,9 +102,12 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     Raises:
         UserError: an unknown key or flag (the message suggests the nearest known one), or an invalid value.
     """
-    if argv and not argv[0].startswith("-") and argv[0] != QUICKSTART.stem and not Path(argv[0]).is_file():
+    config = argv[0] if argv and not argv[0].startswith("-") else ""
+    config = str(QUICKSTART) if config == QUICKSTART.stem else config
+    if config and not Path(config).is_file():
         commands = "predict, annotate, report, convert"
-        raise UserError(f"{argv[0]}: no such file. It is no command ({commands}), flag or YAML file.")
+        raise UserError(f"{config}: no such file. It is no command ({commands}), flag or YAML file.")
+    text = read_yaml(config) if config else ""  # before transformers is imported, which takes seconds
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
         parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
@@ -136,9 +139,8 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         if action and action.nargs == "+" and typed.count(flag) > 1:
             raise UserError(f"{flag} is given twice: put all its values after one.")
     arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        config = arguments.pop(0)
-        arguments = _read_config(config, known) + arguments
+    if config:
+        arguments[:1] = _read_config(config, text, known)
     translated = _translate_flags(arguments, known)
     parsed = vars(full.parse_args(translated))
     if (parsed["preset"] or _preset_of(_flags(arguments))) == "recipe":
@@ -273,18 +275,17 @@ def _check_known(name: str, known: set[str], place: str) -> None:
         raise UserError(f"{place}.{hint}")
 
 
-def _read_config(path: str, known: set[str]) -> list[str]:
-    """Convert a flat YAML file to command-line arguments. `quickstart` names the file in this package.
+def _read_config(path: str, text: str, known: set[str]) -> list[str]:
+    """Convert a flat YAML file, of which `read_yaml` has read the text, to command-line arguments.
 
     Values stay text, so that only the parser converts types. Relative paths of corpora are first tried in the folder
     of the YAML file.
     """
     import yaml
 
-    path = str(QUICKSTART) if path == QUICKSTART.stem else path
     try:
-        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:  # a second document
         raise UserError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}:1: expected keys and values, one pair per line (learning_rate: 1e-3).")
@@ -292,15 +293,22 @@ def _read_config(path: str, known: set[str]) -> list[str]:
     seen: set[str] = set()
     for key_node, node in root.value:
         key, line = str(key_node.value), key_node.start_mark.line + 1
-        _check_known(SCRIPT_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r}")
+        _check_known(SCRIPT_FLAGS.get(key, key), known, f"{path}:{line}: unknown key {key!r:.200}")
         name = SCRIPT_FLAGS.get(key, key).replace("-", "_")
         if name in seen:
-            raise UserError(f"{path}:{line}: the key {key!r} sets {name} a second time.")
+            raise UserError(f"{path}:{line}: the key {key!r:.200} sets {name} a second time.")
         seen.add(name)
         if isinstance(node, yaml.SequenceNode):
+            if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
+                raise UserError(f"{path}:{line}: {key} is a list of single values, not of lists or mappings.")
             values = [item.value for item in node.value]
         elif isinstance(node, yaml.MappingNode):
-            values = [json.dumps(yaml.SafeLoader("").construct_mapping(node, deep=True))]
+            try:
+                values = [json.dumps(yaml.SafeLoader("").construct_mapping(node, deep=True))]
+            except (yaml.YAMLError, TypeError, ValueError) as error:  # a date, say, which JSON has not
+                raise UserError(
+                    f"{path}:{line}: {key}: {error}. Values are text, numbers, true, false or null."
+                ) from None
         elif node.tag == "tag:yaml.org,2002:null":
             continue  # a key without a value keeps the default
         else:

@@ -111,7 +111,7 @@ def test_tsv_keeps_odd_tokens_and_the_names_of_types(tmp_path):
         ("a\tS-GENE\n\nb\tO\nc\tB-GENE\nd\tI-GENE", 4, "c\tB-GENE"),
         ("a\tS-GENE\nb\tB-GENE\nc\tI-GENE\nd\tO\n", 2, "b\tB-GENE"),
         ("a\tB-GENE\nb\tE-CHEMICAL\n", 1, "a\tB-GENE"),
-        ("\ufeffa\tO\r\n\r\n\r\nb\0c\tO\r\n", 4, r"NUL character: 'b\x00c\tO'"),
+        ("\ufeffa\tO\r\n\r\n\r\nb\0c\tO\r\n", 4, r"NUL character (UTF-16?): 'b\x00c\tO'"),
         (
             "a\tO\n\ncaf\u00e9\tO\n".encode("latin-1"),
             3,

@@ -25,6 +25,7 @@ from hf_distill import (
 from hf_distill.cli import main
 from hf_distill.data.job import MAY_CHANGE_ON_RESUME
 from hf_distill.parsing import parse_arguments
+from hf_distill.publishing.hub import write_run
 from hf_distill.students.save import save_model
 
 RUN = """--preset original --path_to_train data/train.tsv --path_to_val data/val.tsv --path_to_unlabeled data/text.txt
@@ -58,7 +59,7 @@ def test_a_published_student_stands_alone(hub, command, tmp_path, capsys):
     expected = """README.md run.yaml all_results.json benchmark.json training_curve.png f1_against_latency.png
         config.json model.safetensors tokenizer.json tokenizer_config.json onnx/model.onnx onnx/model_quantized.onnx
         configuration_bilstm.py modeling_bilstm.py pipeline.py schemes.py tags.py windows.py words.py onnx_model.py
-        decoding.py confidence.py mentions.py word_features.py"""
+        decoding.py confidence.py fields.py mentions.py word_features.py"""
     assert set(expected.split()) == set(files) - {".gitattributes"}
     secrets = [hub.token, str(tmp_path), str(Path.home()), sys.prefix, "secret"]
     secrets += [name for name in [socket.gethostname()] if len(name) > 4]  # a shorter one is found anywhere
@@ -155,6 +156,17 @@ def test_the_run_as_a_file(command, tmp_path):
         for name in written.keys() & vars(one).keys() - MAY_CHANGE_ON_RESUME:
             if getattr(one, name) is not None:  # what the run settles itself is written, too
                 assert getattr(one, name) == getattr(other, name)
+
+
+def test_dictionaries_in_the_run_as_a_file_keep_no_paths(command, tmp_path):
+    inside = {"folder": str(tmp_path), "deep": [{"file": str(tmp_path / "data" / "val.tsv")}, 1], "name": "a-b"}
+    flags = ["--lr_scheduler_kwargs", json.dumps(inside), "--gradient_checkpointing_kwargs", json.dumps(inside)]
+    write_run(tmp_path / "run.yaml", parse_arguments([*command, *flags]))
+    text = Path("run.yaml").read_text()
+    expected = {"folder": tmp_path.name, "deep": [{"file": "val.tsv"}, 1], "name": "a-b"}
+    assert yaml.safe_load(text)["lr_scheduler_kwargs"] == expected
+    assert yaml.safe_load(text)["gradient_checkpointing_kwargs"] == expected
+    assert str(tmp_path.parent) not in text and parse_arguments(["run.yaml", "--use_cpu", "1"])
 
 
 def test_a_repository_that_cannot_be_written_fails_before_anything_is_trained(hub, command, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """The model card says what was measured, and nothing else."""
 
+import ast
 import json
 import re
 
@@ -210,3 +211,58 @@ def test_the_examples_run(folder):
             [mention, *_] = eval(code.splitlines()[-1], names)
             assert {"entity_group", "score", "word", "start", "end"} <= mention.keys()
     assert names["find"].network.session, "the last one asked ONNX Runtime"
+
+
+ODD = ["<IMG/SRC=X/ONERROR=ALERT(1)>", "[x](https://y)", "a|b`c\\", "*_GENE_*", "&lt;"]
+
+
+def test_names_of_others_stand_as_they_are(folder, monkeypatch):
+    """And neither Markdown, HTML, YAML nor Python takes them for its own."""
+    markdown_it = pytest.importorskip("markdown_it")  # comes with the command line of huggingface_hub
+    types = [*ODD, "GENE_or-GENE.product"]
+    scores = {f"eval_{name}_{score}": 0.5 for name in types for score in ("f1", "precision", "recall")}
+    tags = [f"S-{name}" for name in types]
+    devel = tiny.corpus(5, 2).map(lambda row: {"tokens": ["a"] * len(tags), "tags": tags})
+    odd = folder.parent / 'a"b`<i>_|.tsv'
+    tiny.write_tsv(odd, 5)
+    folder = folder.rename(folder.parent / "my`<b>\"'_x")
+    monkeypatch.setitem(globals(), "TAGS", make_tags(types, "IOBES"))
+    flags = ["--distillation", "0", "--path_to_val", str(odd)]
+    card = write(folder, *flags, results=STUDENT | scores, eval=devel, train=devel)
+    text = re.sub(r"```.*?```", "", card.split("\n---\n", 1)[1], flags=re.DOTALL)
+    parsed = markdown_it.MarkdownIt("commonmark").enable("table").parse(text)
+    inline = [each for token in parsed for each in token.children or ()]
+    assert not [each for each in inline if each.type in ("link_open", "em_open", "image")]
+    assert {each.content for each in inline if each.type == "html_inline"} <= {"<code>", "</code>"}
+    assert not [token for token in parsed if token.type == "html_block"]
+    shown = ["".join(each.content for each in token.children) for token in parsed if token.type == "inline"]
+    cells = [html_free(cell) for cell in shown]
+    assert set(types) <= set(cells), "the first cells of the table of scores"
+    assert html_free("".join(shown)).count(", ".join(sorted(types))) == 2 and 'a"b`<i>_|.tsv' in cells
+    assert "my`<b>\"'_x" in cells and "GENE_or-GENE.product" in card
+    for code in snippets(card):
+        ast.parse(code)
+    data = ModelCard.load(folder / "README.md").data
+    assert data.model_name == folder.name and data.eval_results[0].dataset_name == odd.name
+
+
+def html_free(text):
+    return text.replace("<code>", "").replace("</code>", "")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+        "{% include '/etc/passwd' %}",
+        "{% for i in range(10 ** 9) %}{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{{ '{:,}'.format(none) }}",
+    ],
+)
+def test_a_template_reaches_nothing_but_its_variables(folder, template):
+    path = folder.parent / "card.md"
+    path.write_text(f"---\n{{{{ card_data }}}}\n---\n{template}")
+    with pytest.raises(UserError, match=r"card\.md: this template gives no model card"):
+        write(folder, "--distillation", "0", "--card_template", str(path))

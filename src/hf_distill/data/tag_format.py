@@ -61,9 +61,11 @@ class TagFormat:
         if not label.isdecimal():
             return label
         if not self.names:
-            raise UserError(f"{place}the tag {label!r} is a number: say what each stands for, --tag_names O B-GENE ...")
+            raise UserError(
+                f"{place}the tag {label!r:.200} is a number: say what each stands for, --tag_names O B-GENE ..."
+            )
         if int(label) >= len(self.names):
-            raise UserError(f"{place}the tag {label!r} has no name: --tag_names has 0 to {len(self.names) - 1}.")
+            raise UserError(f"{place}the tag {label!r:.200} has no name: --tag_names has 0 to {len(self.names) - 1}.")
         return self.names[int(label)]
 
     def rename(self, tag: str) -> str:

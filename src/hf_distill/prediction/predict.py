@@ -10,7 +10,6 @@ import gzip
 import json
 import os
 import uuid
-import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -19,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from tqdm.auto import tqdm
 
 from ..arguments import PredictionArguments
 from ..data.formats.writing import write_annotations
-from ..files import TEMPORARY, lock, remove_dead, writing
+from ..files import LONGEST_LINE, TEMPORARY, lock, read_lines, remove_dead, writing
 from ..runtime.confidence import read_threshold
 from ..runtime.mentions import running_text_notice
 from ..runtime.tagger import ONNX_FILES, Tagger, find_student, read_object
@@ -298,13 +297,7 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
         number, first, texts, size, lines = 0, 1, 0, 0, []
         with open(path, "rb") as raw, gzip.open(raw) if path.endswith(".gz") else raw as file:
             before = 0
-            while True:
-                try:
-                    line = file.readline()
-                except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-                    raise UserError(
-                        f"{path}:{number + 1}: not a whole gzip file: {error}. Compress it again."
-                    ) from None
+            for line in chain(read_lines(file, path), [b""]):
                 number += 1
                 lines.append(line)
                 size += len(line)
@@ -316,8 +309,11 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
                     if size:
                         yield Chunk(path, first, b"".join(lines))
                     first, texts, size, lines = number + 1, 0, 0, []
-                if not line:
-                    break
+                if size > LONGEST_LINE:
+                    raise UserError(
+                        f"{path}:{number}: the sentence does not end within {LONGEST_LINE:,} bytes. An empty line is "
+                        "the end of a sentence."
+                    )
 
 
 def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:

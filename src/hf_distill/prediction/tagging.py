@@ -18,6 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from ..data.formats.writing import to_json
+from ..files import decode_line
 from ..runtime.confidence import expected_errors
 from ..runtime.mentions import find_mentions
 from ..runtime.tagger import Tagger
@@ -202,17 +203,7 @@ def _lines(chunk: Chunk) -> list[tuple[str, str]]:
     lines = []
     for number, line in enumerate(chunk.content.removesuffix(b"\n").split(b"\n"), chunk.line):
         place = f"{chunk.path}:{number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{place}: not UTF-8 ({error.reason} at byte {error.start}): {line[:80]!r}. Convert the file to UTF-8."
-            ) from None
-        if "\0" in text:
-            raise UserError(
-                f"{place}: the line contains a NUL character (UTF-16?): {text[:80]!r}. Convert it to UTF-8."
-            )
-        lines.append((place, text.removesuffix("\r")))
+        lines.append((place, decode_line(line, place, number == 1)))
     return lines
 
 
@@ -230,17 +221,17 @@ def _read_jsonl(chunk: Chunk) -> Iterator[Text]:
             if "\\u" in line:
                 json.dumps(fields, ensure_ascii=False).encode()  # fails for an unpaired surrogate
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r}.") from None
+            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r:.200}.") from None
         text = fields.get("text", fields.get("tokens")) if isinstance(fields, dict) else None
         if text is None:
-            raise UserError(f"{place}: expected an object with `text` or `tokens`: {line[:80]!r}.")
+            raise UserError(f"{place}: expected an object with `text` or `tokens`: {line[:80]!r:.200}.")
         if "text" not in fields and not _are_words(text):
             raise UserError(
                 f"{place}: `tokens` has to be a list of words, none of them empty or with a tab or line end: "
-                f"{line[:80]!r}."
+                f"{line[:80]!r:.200}."
             )
         if "text" in fields and not isinstance(text, str):
-            raise UserError(f"{place}: `text` has to be a string: {line[:80]!r}.")
+            raise UserError(f"{place}: `text` has to be a string: {line[:80]!r:.200}.")
         yield text, fields, []
 
 
@@ -257,9 +248,11 @@ def _read_tsv(chunk: Chunk) -> Iterator[Text]:
         if line.strip(" \t"):
             rows.append(line.split("\t"))
             if not rows[-1][0].strip(" "):
-                raise UserError(f"{place}: the word is empty: {line!r}. Fill it in.")
+                raise UserError(f"{place}: the word is empty: {line!r:.200}. Fill it in.")
             if re.search(r"\S +([BIESLUMW]-\S+|O) *$", rows[-1][0]):
-                raise UserError(f"{place}: a word and a tag separated by blanks: {line!r}. Separate them by a tab.")
+                raise UserError(
+                    f"{place}: a word and a tag separated by blanks: {line!r:.200}. Separate them by a tab."
+                )
         elif rows:
             words = [row[0] for row in rows]
             yield words, {"text": " ".join(words)}, [row[1:] for row in rows]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForTokenClassification,
     PretrainedConfig,
     PreTrainedModel,
@@ -24,7 +23,7 @@ from ..runtime.tags import OUTSIDE, UserError, entity_types, make_tags
 from ..runtime.windows import window_length
 from ..runtime.words import word_rule
 from ..teachers.labels import LabelMap, begins_with_inside, match_labels
-from ..teachers.loading import explain_loading_errors, load_tokenizer, prefix_space_notice
+from ..teachers.loading import explain_loading_errors, load_config, load_tokenizer, prefix_space_notice
 
 
 @dataclass
@@ -78,7 +77,7 @@ class TorchTagger:
             torch.set_num_threads(1)
         with explain_loading_errors(name):
             tokenizer = load_tokenizer(name, trust_remote_code, add_prefix_space)
-            config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+            config = load_config(name, trust_remote_code)
             if onnx:
                 model = OnnxModel(onnx, config, threads=1)
             else:
@@ -119,8 +118,7 @@ def read_head(args: PredictionArguments) -> tuple[PretrainedConfig, list[str]]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with explain_loading_errors(args.model):
-        config = AutoConfig.from_pretrained(args.model, trust_remote_code=args.trust_remote_code)
-    word_rule(config)
+        config = load_config(args.model, args.trust_remote_code)
     try:
         tags = model_tags(config, args.scheme, args.entity_type)
         if tags is not None:

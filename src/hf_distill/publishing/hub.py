@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import yaml
 from huggingface_hub import CommitInfo, CommitOperationAdd
@@ -61,13 +62,18 @@ def write_run(path: str | Path, arguments: RunArguments) -> None:
             published = field.name in PUBLISHED_ARGUMENTS or field.name not in MAY_CHANGE_ON_RESUME
             if field.init and published and not is_default:
                 if field.name not in ("entity_type", "rename_types"):  # names of entity types may look like paths
-                    value = [_without_path(each) for each in value] if isinstance(value, list) else _without_path(value)
+                    value = _without_path(value)
                 run[field.name] = value
     head = "# Local models and files are given by name only: pass their paths as flags to run this again.\n"
     write_text(path, head + yaml.safe_dump(run, sort_keys=False, allow_unicode=True))
 
 
-def _without_path(value):
+def _without_path(value: Any) -> Any:
+    """Return a value, or what is in a list or dictionary, with files and folders by name only."""
+    if isinstance(value, dict):
+        return {_without_path(name): _without_path(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_path(each) for each in value]
     return shown(value) if isinstance(value, str) and ("/" in value or Path(value).exists()) else value
 
 

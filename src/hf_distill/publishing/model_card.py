@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import yaml
 from datasets import Dataset
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 from matplotlib.figure import Figure
 
 from ..arguments import DataArguments
@@ -21,8 +21,10 @@ from ..runtime.tags import UserError, entity_types
 from ..training_arguments import RunArguments
 from .plots import Point, f1_against_latency, training_curve
 from .tables import (
+    code,
     corpora_table,
     cost_table,
+    markdown,
     markdown_table,
     on_hub,
     recipe_table,
@@ -86,7 +88,7 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "model_id": model_id,
         "model_name": card_data.model_name,
         "architecture": ARCHITECTURES.get(config["model_type"], config["model_type"]),
-        "types": types,
+        "types": [markdown(entity) for entity in types],
         "remote_code": "AutoModelForTokenClassification" in config.get("auto_map", {}),
         "word_features": bool(config.get("word_feature_rows")),
         "pipelines": {
@@ -98,7 +100,7 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         "distilled": distilled,
         "teachers": taught_by(arguments),
         "gold": bool(len(corpora.train)),
-        "example": json.dumps(examples[0] if examples else "Your text.", ensure_ascii=False),
+        "example": literal(examples[0] if examples else "Your text."),
         "onnx": onnx,
         "corpora": corpora_table(arguments, corpora),
         "recipe": recipe_table(arguments, corpora, config, state) if args.do_train else "",
@@ -119,13 +121,30 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
     }
     template = publishing.card_template or str(TEMPLATE)
     try:
-        card = ModelCard.from_template(card_data, template, **variables)
-    except (TemplateError, yaml.YAMLError, ValueError) as error:
+        card = render_card(Path(template).read_text(encoding="utf-8"), card_data, variables)
+    except Exception as error:  # a template may fail in any way
         raise UserError(f"{template}: this template gives no model card: {error}") from error
     with recorded(folder) as temporary:
         card.save(temporary / "README.md")
         for name, figure in figures.items():
             figure.savefig(temporary / name)
+
+
+def literal(text: str) -> str:
+    """Return a text as a Python literal."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def render_card(template: str, card_data: ModelCardData, variables: Mapping[str, Any]) -> ModelCard:
+    """Fill in a template, as `ModelCard.from_template` does, but where it reaches nothing beyond its variables.
+
+    Raises:
+        Exception: of any kind, as the template may have any error.
+    """
+    environment = SandboxedEnvironment()
+    environment.filters |= {"markdown": markdown, "code": code, "literal": literal}
+    fields = card_data.to_dict() | dict(variables)
+    return ModelCard(environment.from_string(template).render(card_data=card_data.to_yaml(), **fields))
 
 
 def _examples(devel: Dataset) -> list[str]:

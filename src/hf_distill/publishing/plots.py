@@ -165,7 +165,7 @@ def threshold_curve(mentions: ScoredMentions, entity: str) -> Figure:
     for name, values, colour in (("precision", right / found, COLOURS[0]), ("recall", right / gold, COLOURS[1])):
         axes.plot(scores[last], values[last], color=colour, linewidth=1.6, label=name)
     axes.set(xlabel="threshold", xlim=(0, 1), ylim=(0, 1.05))
-    axes.set_title(entity, size=10)
+    axes.set_title(entity, size=10, parse_math=False)  # a type may be called $x$
     axes.legend(frameon=False, fontsize=8, labelcolor="linecolor", handlelength=1.2, loc="lower left")
     return figure
 

@@ -15,7 +15,7 @@ from ..evaluation.calibration import ScoredMentions, collect_mentions
 from ..evaluation.error_analysis import KINDS, Mention, classify_errors
 from ..evaluation.metrics import Difference
 from ..evaluation.scores import RESULTS_NAME, Results
-from ..files import read_json, training_state, write_text
+from ..files import read_json, read_yaml, training_state, write_text
 from ..runtime.tags import UserError, spans
 from .plots import Point, brief, f1_against_cost, reliability_diagram, svg, threshold_curve, training_curve
 from .tables import NAMES, SCORE_HEADER, gain_cells, score_cells
@@ -106,9 +106,20 @@ def _read_run(folder: Path, name: str) -> Run:
         results,
         read_json(folder / "benchmark.json"),
         training_state(folder).get("log_history", []),
-        yaml.safe_load(settings.read_text(encoding="utf-8")) if settings.exists() else {},
+        _read_settings(settings) if settings.exists() else {},
         {name: job[f"{name} data"] for name in EVALUATED if f"{name} data" in job},
     )
+
+
+def _read_settings(path: Path) -> dict:
+    text = read_yaml(path)
+    try:
+        settings = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: expected names and values of arguments.")
+    return settings
 
 
 def _types(results: Results) -> list[str]:

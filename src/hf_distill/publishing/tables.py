@@ -1,5 +1,6 @@
 """Names, Markdown tables and sentences about a run, for the model card and the report."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -31,6 +32,8 @@ OTHERS = {
     "teacher": ("F1 of the teacher", "the teacher"),
     "baseline": ("F1 with labels alone", "the same student, trained on labels alone"),
 }
+# Characters that Markdown and HTML may take for a sign of their own. An underscore between letters is none.
+_INTERPRETED = re.compile(r"[\\`*\[\]~<>&|$]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
 SCORES = ("f1", "precision", "recall", "f1_argmax", "token_f1")
 SCORE_HEADER = ("F1", "95 % interval", "precision", "recall", "F1 argmax", "token F1")
 
@@ -50,6 +53,18 @@ def shown(name: str) -> str:
     return name if on_hub(name) else Path(name).resolve().name
 
 
+def markdown(text: str) -> str:
+    """Return a text as Markdown, and HTML, that shows it as it stands, in one line."""
+    return _INTERPRETED.sub(lambda match: f"&#{ord(match[0])};", " ".join(text.split()))
+
+
+def code(text: str) -> str:
+    """Return a text as code in Markdown, in one line."""
+    if re.search(r"[`|\\]", text):  # Markdown has no escapes in code, HTML has
+        return f"<code>{markdown(text)}</code>"
+    return f"`{' '.join(text.split())}`"
+
+
 def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> dict[str, str]:
     """Teachers whose outputs or weights the student uses: their names, and how the card shows them."""
     parts = model_args.embedding_type != "train" or model_args.student_layers
@@ -57,16 +72,16 @@ def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> di
         return {}
     note = ""
     if model_args.teacher_checkpoint:
-        note = f" with the weights of `{Path(model_args.teacher_checkpoint).name}`"
+        note = f" with the weights of {code(Path(model_args.teacher_checkpoint).name)}"
     elif args.do_train_teacher:
         note = " (fine-tuned on the training data)"
-    return {name: f"`{shown(name)}`{note}" for name in model_args.teacher_model_name_or_path}
+    return {name: f"{code(shown(name))}{note}" for name in model_args.teacher_model_name_or_path}
 
 
 def taught_by(arguments: RunArguments) -> list[str]:
     """What a student learns from, as the card shows it: teachers, answers, companions."""
     model, data, args, _ = arguments
-    answers = [f"the answers in `{Path(path).name}`" for path in data.path_to_annotations]
+    answers = [f"the answers in {code(Path(path).name)}" for path in data.path_to_annotations]
     companions = [f"{args.companions} small student{'s' if args.companions > 1 else ''} taught before"]
     return [*teachers_used(model, args).values(), *answers, *companions * bool(args.companions)]
 
@@ -99,8 +114,8 @@ def corpora_table(arguments: RunArguments, corpora: Corpora) -> str:
         # Unlabelled text is used only in distillation.
         if len(dataset) and (name != "unlabeled" or arguments.training.distillation):
             counts = mention_counts(dataset).items() if name != "unlabeled" else ()
-            mentions = ", ".join(f"{entity} {count:,}" for entity, count in counts)
-            origin = "made from the training data" if name == "augmented" else f"`{source(arguments.data, name)}`"
+            mentions = ", ".join(f"{markdown(entity)} {count:,}" for entity, count in counts)
+            origin = "made from the training data" if name == "augmented" else code(source(arguments.data, name))
             rows.append([NAMES[name], origin, f"{len(dataset):,}", f"{word_count(dataset):,}", mentions])
     order = list(NAMES.values())
     rows.sort(key=lambda row: order.index(row[0]))
@@ -120,15 +135,15 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
     sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
     sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
     sizes |= {"word_feature_rows": "rows for each feature of words"}
-    encoder = f"those of `{shown(model_args.embeddings_from)}`" if model_args.embeddings_from else "the teacher's"
+    encoder = f"those of {code(shown(model_args.embeddings_from))}" if model_args.embeddings_from else "the teacher's"
     parts = {"svd": f"word embeddings, {encoder}", "bert": "the teacher's embedding module"}
     start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []
     if model_args.student_layers:
         start.append(f"the teacher's layers {', '.join(map(str, model_args.student_layers))} (the first is 0)")
     if model_args.student_model_name_or_path:
-        start.append(f"`{shown(model_args.student_model_name_or_path)}`")
+        start.append(code(shown(model_args.student_model_name_or_path)))
     if model_args.student_checkpoint:
-        start.append(f"the weights in `{Path(model_args.student_checkpoint).name}`")
+        start.append(f"the weights in {code(Path(model_args.student_checkpoint).name)}")
     transfer = ("unlabeled", "augmented") if args.distillation else ("augmented",)
     length = f"{args.num_train_epochs:g} epochs" if args.max_steps <= 0 else f"{args.max_steps:,} steps"
     if state:
@@ -202,7 +217,7 @@ def score_tables(corpus: str, types: Sequence[str], results: Results) -> dict:
     rows = {"all types": "", **{entity: f"{entity}_" for entity in types}} if len(types) > 1 else {types[0]: ""}
     table = [
         [
-            title,
+            markdown(title),
             _f1(scores, f"{prefix}f1"),
             *(f"{scores[f'{prefix}{metric}']:.4f}" for metric in ("precision", "recall")),
             *(_f1(results.scores(name, corpus), f"{prefix}f1") for name in others),
@@ -236,7 +251,7 @@ def threshold_rows(mentions: ScoredMentions, thresholds: Mapping[str, Mapping[st
             cells = ["none keeps it", "", "", "0"]
             if chosen is not None:
                 cells = [f"{chosen:.4f}", *_kept_cells(mentions.of_type(entity), chosen)]
-            rows.append([f'"{name}"', entity, *cells])
+            rows.append([f'"{markdown(name)}"', markdown(entity), *cells])
     return rows
 
 

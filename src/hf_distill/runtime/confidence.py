@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .decoding import Batch, Transitions, constrained_decode, find_transitions, make_batches
-from .tags import OUTSIDE, UserError, entity_types, spans
+from .tags import OUTSIDE, UserError, config_place, entity_types, spans
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -104,13 +104,13 @@ def read_calibration(config: PretrainedConfig) -> Calibration:
     names = Calibration._fields
     if not isinstance(values, dict) or set(values) != set(names) or not all(map(_is_number, values.values())):
         raise UserError(
-            f"{config._name_or_path}: score_calibration has the numbers {', '.join(names)}: {values!r:.80}."
+            f"{config_place(config)}: score_calibration has the numbers {', '.join(names)}: {values!r:.80}."
         )
     if not all(abs(value) <= LARGEST for value in values.values()) or min(values["a"], values["b"]) < 0:
-        raise UserError(f"{config._name_or_path}: score_calibration is out of range: {values!r:.80}.")
+        raise UserError(f"{config_place(config)}: score_calibration is out of range: {values!r:.80}.")
     found = Calibration(**{name: float(values[name]) for name in names})
     if found.temperature < 1 / LARGEST:
-        raise UserError(f"{config._name_or_path}: score_calibration: the temperature is too low: {found.temperature}.")
+        raise UserError(f"{config_place(config)}: score_calibration: the temperature is too low: {found.temperature}.")
     return found
 
 
@@ -155,7 +155,7 @@ def _kept_threshold(name: str, config: PretrainedConfig, types: Sequence[str]) -
     if not isinstance(scores, dict) or not all(
         entity in types and (score is None or _is_score(score)) for entity, score in scores.items()
     ):
-        raise UserError(f"{config._name_or_path}/config.json: thresholds: {same!r:.80} is damaged: {scores!r:.80}.")
+        raise UserError(f"{config_place(config)}: thresholds: {same!r:.80} is damaged: {scores!r:.80}.")
     return {entity: float("inf") if score is None else float(score) for entity, score in scores.items()}
 
 

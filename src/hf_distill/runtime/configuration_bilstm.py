@@ -3,7 +3,17 @@
 This file is copied next to a saved model as remote code.
 """
 
+from types import SimpleNamespace
+
 from transformers import PretrainedConfig
+
+# Saving a configuration saves the files that are imported here; transformers 5.0 brings along only these.
+from .confidence import read_calibration  # noqa: F401
+from .decoding import constrained_decode  # noqa: F401
+from .fields import check_config
+from .tags import UserError  # noqa: F401
+from .word_features import FEATURES  # noqa: F401
+from .words import word_rule  # noqa: F401
 
 
 class BiLSTMConfig(PretrainedConfig):
@@ -22,6 +32,9 @@ class BiLSTMConfig(PretrainedConfig):
         word_feature_rows: rows of embeddings for each feature of a word (its shape, its beginning and its end), which
             are added to those of its subwords; 0 for none.
         tags: the tag of each class (IOB2 or IOBES). `id2label` holds IOB2 names, which stock pipelines need.
+
+    Raises:
+        UserError: a field does not hold what it should.
 
     Example:
         >>> BiLSTMConfig(hidden_size=128, num_hidden_layers=1, num_labels=5).model_type
@@ -57,4 +70,6 @@ class BiLSTMConfig(PretrainedConfig):
         self.bert_config = bert_config
         self.word_feature_rows = word_feature_rows
         self.tags = tags
+        own = {"model_type": self.model_type, "_name_or_path": kwargs.get("name_or_path")}
+        check_config(SimpleNamespace(**vars(self) | kwargs | own))
         super().__init__(pad_token_id=pad_token_id, **kwargs)  # type: ignore[call-arg]  # kept like any other argument

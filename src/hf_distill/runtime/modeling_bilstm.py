@@ -18,6 +18,7 @@ from transformers.utils.generic import can_return_tuple
 from .confidence import read_calibration  # noqa: F401
 from .configuration_bilstm import BiLSTMConfig
 from .decoding import constrained_decode  # noqa: F401
+from .fields import check_config  # noqa: F401
 from .mentions import find_mentions  # noqa: F401
 from .onnx_model import OnnxModel  # noqa: F401
 from .pipeline import use_own_pipeline

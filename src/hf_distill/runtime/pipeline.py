@@ -21,6 +21,7 @@ from transformers.utils import cached_file, logging
 
 from .confidence import Threshold, read_calibration, read_threshold
 from .decoding import constrained_decode  # noqa: F401  transformers 5.0 brings along only what is imported here
+from .fields import check_config
 from .mentions import check_text, find_mentions, locate_words, running_text_notice
 from .onnx_model import OnnxModel
 from .schemes import model_tags
@@ -78,6 +79,7 @@ class MentionPipeline(Pipeline):
         commit = re.search(r"\.([0-9a-f]{40})\.", type(self).__module__)
         revision = commit.group(1) if commit else "main"
         self.tokenizer = as_saved(self.tokenizer, revision)
+        check_config(config)
         self.tags = model_tags(config)
         self.rule = word_rule(config)
         self.calibration = read_calibration(config)

@@ -79,13 +79,13 @@ def read_labels(
     form, found, letters, tags = readings[0]
     if scheme is None and (len(readings) > 1 or (form in _SUFFIXED and len(letters) == 1)):
         raise UserError(
-            f"{where}the tag {names[0]!r} can be read in several ways: say which scheme it is of with --input_scheme "
-            "(--teacher_scheme for a teacher's labels), flat for bare entity types."
+            f"{where}the tag {names[0]!r:.80} can be read in several ways: say which scheme it is of with "
+            "--input_scheme (--teacher_scheme for a teacher's labels), flat for bare entity types."
         )
     if form is _BARE and not entity_type:
         raise UserError(
-            f"{where}the tag {names[0]!r} names no entity type: give one with --entity_type, such as --entity_type "
-            "GENE."
+            f"{where}the tag {names[0]!r:.80} names no entity type: give one with --entity_type, such as "
+            "--entity_type GENE."
         )
     return found, {name: tags.get(name, OUTSIDE) for name in labels}
 
@@ -109,13 +109,13 @@ def _unknown(labels: Mapping[str, str], names: Sequence[str], scheme: str | None
         odd = next(
             name for name, match in zip(names, matches, strict=True) if match and match["letter"] not in SCHEMES[best]
         )
-        return UserError(f"{labels[odd]}unknown tag {odd!r} in {best}, which has {', '.join(SCHEMES[best])}.")
+        return UserError(f"{labels[odd]}unknown tag {odd!r:.80} in {best}, which has {', '.join(SCHEMES[best])}.")
     if OUTSIDE in labels and used == set():
         odd = next((name for name in names if _SLIP.fullmatch(name) or name != name.strip()), odd)
     return UserError(
-        f"{labels[odd]}unknown tag {odd!r}. A tag is O, or an upper-case letter of a tag scheme and an entity type, "
-        "such as B-GENE, written alike in all tags, without blanks around it. If these tags are bare entity types (and "
-        "O), say so: --input_scheme flat (--teacher_scheme flat for a teacher's labels)."
+        f"{labels[odd]}unknown tag {odd!r:.80}. A tag is O, or an upper-case letter of a tag scheme and an entity "
+        "type, such as B-GENE, written alike in all tags, without blanks around it. If these tags are bare "
+        "entity types (and O), say so: --input_scheme flat (--teacher_scheme flat for a teacher's labels)."
     )
 
 
@@ -138,10 +138,15 @@ def model_tags(config, scheme: str | None = None, entity_type: str | None = None
     Raises:
         UserError: the labels cannot be read.
     """
+    number = config.num_labels
     saved = getattr(config, "tags", None)
+    if saved and len(saved) != number:
+        raise UserError(f"config.json names {len(saved)} tags, but {number} labels (id2label).")
     if saved:
         return list(saved)
-    labels = [config.id2label[index] for index in range(config.num_labels)]
+    if set(config.id2label) != set(range(number)):
+        raise UserError(f"config.json names no labels from 0 to {number - 1}: {config.id2label!r:.80}.")
+    labels = [config.id2label[index] for index in range(number)]
     if all(label == f"LABEL_{index}" for index, label in enumerate(labels)):
         return None
     return head_tags(labels, scheme, entity_type)

@@ -14,14 +14,16 @@ import numpy as np
 import tokenizers
 
 from .confidence import Threshold, read_calibration, read_threshold
+from .fields import check_config
 from .mentions import check_text, find_mentions, locate_words
 from .onnx_model import MODEL_NAME, QUANTIZED_NAME, OnnxModel
-from .tags import OUTSIDE, UserError
+from .tags import UserError, config_place
 from .windows import LONGEST_WINDOW, Window, make_windows, pad_windows, predict_windows, window_length
 from .word_features import FEATURES, word_feature_rows
 from .words import word_rule
 
 ONNX_FILES = {"int8": QUANTIZED_NAME, "fp32": MODEL_NAME}
+LARGEST_OBJECT = 16 * 2**20  # bytes of a file of settings
 STREAM_TEXTS = 256  # that `Tagger.stream` reads before it answers
 PROBES, PROBED_SUBWORDS = 10, 32  # by which precision="auto" decides
 
@@ -63,7 +65,7 @@ class FastTokenizer:
 
         length = settings.get("model_max_length") or LONGEST_WINDOW
         if not isinstance(length, int):
-            raise UserError(f"{folder / 'tokenizer_config.json'}: model_max_length is {length!r}, no whole number.")
+            raise UserError(f"{folder / 'tokenizer_config.json'}: model_max_length is {length!r:.80}, no whole number.")
         pad, unknown = token_id("pad_token"), token_id("unk_token")
         assert pad is not None
         return cls(backend, pad, unknown, length)
@@ -95,7 +97,7 @@ class Tagger:
         folder = Path(folder).absolute()
         paths = [folder / file for file in _onnx_files(precision)]
         if not isinstance(threads, int) or threads < 0:
-            raise UserError(f"threads is a number, 0 for all cores, not {threads!r}.")
+            raise UserError(f"threads is a number, 0 for all cores, not {threads!r:.200}.")
         if not folder.is_dir():
             raise UserError(f"{folder}: no such folder.")
         for path in paths:
@@ -103,15 +105,13 @@ class Tagger:
                 raise UserError(f"{folder}: has no {path.relative_to(folder)}; distil with --export onnx to create it.")
         fields = {"model_type": None} | read_object(folder / "config.json") | {"_name_or_path": str(folder)}
         config: Any = SimpleNamespace(**fields)
+        check_config(config)
         self.config = config
         self.tokenizer = FastTokenizer.from_files(folder)
-        try:
-            self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
-            self.calibration = read_calibration(self.config)
-            self.max_length = window_length(self.tokenizer, self.config)
-            self.feature_rows = word_feature_rows(self.config)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'config.json'}: not that of a student: {error!r}.") from None
+        self.tags, self.rule = _read_tags(self.config), word_rule(self.config)
+        self.calibration = read_calibration(self.config)
+        self.max_length = window_length(self.tokenizer, self.config)
+        self.feature_rows = word_feature_rows(self.config)
         list(make_windows(self.tokenizer, [["a"]], self.max_length))  # there is room for a word
         networks = [OnnxModel(path, self.config, threads) for path in paths]
         for path, network in zip(paths, networks, strict=True):
@@ -213,17 +213,15 @@ def _read_tags(config: Any) -> list[str]:
     """Return the tag of each label.
 
     Raises:
-        UserError: the model is no student, or these are no tags. (What a head of others means by its labels is not for
-            this class to guess: its I- may begin a mention.)
+        UserError: the model is no student. (What a head of others means by its labels is not for this class to guess:
+            its I- may begin a mention.)
     """
     tags = getattr(config, "tags", None)
     if not tags:
         raise UserError(
-            f"{config._name_or_path}/config.json: names no tags, so that this is no student of hf_distill; "
+            f"{config_place(config)}: names no tags, so that this is no student of hf_distill; "
             "`hf-distill predict` takes other token classifiers, too."
         )
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags) or OUTSIDE not in tags:
-        raise UserError(f"{config._name_or_path}/config.json: these are no tags, or O is missing: {tags!r:.80}.")
     return tags
 
 
@@ -231,7 +229,7 @@ def _onnx_files(precision: str) -> list[str]:
     """Return the names of the files that a precision needs."""
     names = list(ONNX_FILES) if precision == "auto" else [precision]
     if names[0] not in list(ONNX_FILES):
-        raise UserError(f"precision is one of {', '.join(ONNX_FILES)} and auto, not {precision!r}.")
+        raise UserError(f"precision is one of {', '.join(ONNX_FILES)} and auto, not {precision!r:.200}.")
     return [f"onnx/{ONNX_FILES[name]}" for name in names]
 
 
@@ -259,7 +257,7 @@ def find_student(name: str | Path, more: Iterable[str] = (), revision: str | Non
         UserError: there is neither such a folder nor such a repository.
     """
     if not isinstance(name, str | Path) or not str(name):
-        raise UserError(f"Expected a Hub id or a folder, not {name!r}.")
+        raise UserError(f"Expected a Hub id or a folder, not {name!r:.200}.")
     with suppress(OSError):  # too long a name, say
         if Path(name).is_dir():
             return Path(name)
@@ -279,10 +277,16 @@ def read_object(path: Path) -> dict[str, Any]:
     """Read the JSON object in a file.
 
     Raises:
-        UserError: there is no such file, or something else in it.
+        UserError: there is no such file, it is too large, or something else is in it.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb") as file:
+            read = file.read(LARGEST_OBJECT + 1)
+        if len(read) > LARGEST_OBJECT:
+            raise UserError(f"{path}: larger than {LARGEST_OBJECT:,} bytes.")
+        content = json.loads(read.decode())
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path.parent}: has no {path.name}.") from None
     except (OSError, ValueError, RecursionError) as error:

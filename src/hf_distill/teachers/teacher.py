@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForTokenClassification, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..data.encoding import tokenizer_digest
@@ -21,6 +21,7 @@ from ..runtime.word_features import word_feature_rows
 from .labels import LabelMap, begins_with_inside, is_undecided, match_labels, teacher_tags
 from .loading import (
     explain_loading_errors,
+    load_config,
     load_state_dict,
     load_tokenizer,
     model_digest,
@@ -134,7 +135,7 @@ def load_teacher(
     state = read_state_dict(checkpoint) if checkpoint else None
     with explain_loading_errors(name_or_path):
         path = resolve_model(name_or_path)
-        config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
+        config = load_config(path, trust_remote_code)
         tokenizer = load_tokenizer(path, trust_remote_code, add_prefix_space, words)
         if state is not None:
             with torch.device("meta"):  # no weights: the head's name is all that is needed

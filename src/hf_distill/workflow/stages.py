@@ -12,7 +12,6 @@ import safetensors.torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import (
-    AutoConfig,
     AutoModelForTokenClassification,
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -41,6 +40,7 @@ from ..students.vocabulary import learn_tokenizer, plain_tokenizer
 from ..teachers.annotations import StoredAnswers, stored_answers
 from ..teachers.loading import (
     explain_loading_errors,
+    load_config,
     load_tokenizer,
     model_digest,
     own_settings,
@@ -186,7 +186,7 @@ def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encod
     logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
     with explain_loading_errors(name):
         path = resolve_model(name)
-        config = AutoConfig.from_pretrained(path, trust_remote_code=args.trust_remote_code)
+        config = load_config(path, args.trust_remote_code)
         for field, value in label_config(tags, config.model_type).items():
             setattr(config, field, value)
         model = AutoModelForTokenClassification.from_pretrained(

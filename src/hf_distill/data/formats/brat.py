@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from ...files import numbered_lines
+from ...files import numbered_lines, read_bytes
 from ...runtime.tags import UserError
 from .documents import Document, Span, make_document
 
@@ -36,8 +36,7 @@ def read_brat(folder: str) -> Iterator[Document]:
                 f"{path}: there is no {annotation.name} beside it; for a text without mentions an empty one."
             )
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                text = file.read()
+            text = read_bytes(str(path)).decode()
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{path}: not UTF-8 ({error.reason} at byte {error.start}). Convert the file to UTF-8."
@@ -60,7 +59,7 @@ def _read_document(text: str, path: str, annotation: str, name: str) -> Document
         whole = all(len(part) == 2 and part[0].isdecimal() and part[1].isdecimal() for part in parts)
         if not line.startswith("T") or not whole:
             raise UserError(
-                f"{place}: expected an id, a type with start and end, and the text, by tabs: {line[:80]!r}."
+                f"{place}: expected an id, a type with start and end, and the text, by tabs: {line[:80]!r:.200}."
             )
         places = sorted((int(start), int(end)) for start, end in parts)
         # A mention that goes over a line end has parts with nothing but the line end between them.
@@ -71,8 +70,8 @@ def _read_document(text: str, path: str, annotation: str, name: str) -> Document
         found = text[span.start : span.end]
         if found.split() != columns[2].split():
             raise UserError(
-                f"{place}: the mention is {columns[2]!r}, but {span.start} to {span.end} of the text is {found!r}. "
-                "Offsets count characters; line ends count as they are in the file."
+                f"{place}: the mention is {columns[2]!r:.80}, but {span.start} to {span.end} of the text is "
+                f"{found!r:.80}. Offsets count characters; line ends count as they are in the file."
             )
         spans.append(span)
     return make_document(text, spans, path, name, left_out=left_out)

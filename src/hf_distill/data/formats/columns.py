@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ...files import numbered_lines
+from ...files import LONGEST_LINE, numbered_lines
 from ...runtime.tags import UserError
 from .documents import Sentence
 
@@ -38,12 +38,19 @@ def read_columns(
     tags: list[str] = []
     places: list[str] = []
     width, where = 0, 0  # of the first line with columns
+    size = 0  # characters of the sentence
     for number, line in numbered_lines(path):
         if not line.strip(" \t"):
             if tokens:
                 yield Sentence(tokens, tags, places)
             tokens, tags, places = [], [], []
             continue
+        size = size + len(line) if tokens else len(line)
+        if size > LONGEST_LINE:
+            raise UserError(
+                f"{path}:{number}: the sentence does not end within {LONGEST_LINE:,} characters. An empty line is the "
+                "end of a sentence."
+            )
         place = f"{path}:{number}"
         columns = line.split() if blanks and "\t" not in line else line.split("\t")
         if not tokens and (_is_comment(line, columns, width) or line.split()[:1] == ["-DOCSTART-"]):
@@ -53,19 +60,21 @@ def read_columns(
             width, where = len(columns), number
             if width < 2:
                 raise UserError(
-                    f"{place}: expected a token and a tag separated by a tab, found 1 column: {line!r}. Correct it."
+                    f"{place}: expected a token and a tag separated by a tab, found 1 column: {line!r:.80}. Correct it."
                 )
             if max(token_column or 1, tag_column or 1) > width:
                 asked = token_column if (token_column or 1) > width else tag_column
-                raise UserError(f"{place}: there is no column {asked}, only {width}: {line!r}.")
+                raise UserError(f"{place}: there is no column {asked}, only {width}: {line!r:.200}.")
         if len(columns) != width:
             raise UserError(
                 f"{place}: expected {width} columns, a token and its tag among them, as in line {where}, found "
-                f"{len(columns)}: {line!r}. Correct the line."
+                f"{len(columns)}: {line!r:.200}. Correct the line."
             )
         token, tag = columns[first], columns[last]
         if not token.strip(" ") or not tag.strip(" "):
-            raise UserError(f"{place}: the {'tag' if token.strip(' ') else 'token'} is empty: {line!r}. Fill it in.")
+            raise UserError(
+                f"{place}: the {'tag' if token.strip(' ') else 'token'} is empty: {line!r:.200}. Fill it in."
+            )
         tokens.append(token)
         tags.append(tag)
         places.append(place)

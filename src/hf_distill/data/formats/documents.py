@@ -115,7 +115,7 @@ def make_document(
                 "characters, or empty. Offsets count characters (not bytes), the end is exclusive."
             )
         if not span.entity or any(mark in span.entity for mark in "\t\r\n") or span.entity.strip() != span.entity:
-            raise UserError(f"{span.place}: {span.entity!r} is no name of an entity type.")
+            raise UserError(f"{span.place}: {span.entity!r:.200} is no name of an entity type.")
         if not text[span.start : span.end].strip():
             raise UserError(f"{span.place}: the mention from {span.start} to {span.end} has nothing but blanks.")
     for start, end in sentences:
@@ -194,7 +194,7 @@ class Alignment:
             (self.overlapping, self.nested, "overlap another one", "nested", NESTED),
         ):
             if faults and chosen is None:
-                lines = [f"  {span.place}: {span.entity} {text!r}" for span, text in islice(faults, LISTED)]
+                lines = [f"  {span.place}: {span.entity:.80} {text!r:.80}" for span, text in islice(faults, LISTED)]
                 more = [f"  and {len(faults) - LISTED:,} more"] if len(faults) > LISTED else []
                 ways = "; ".join(f"--{option} {name} {meaning}" for name, meaning in choices.items())
                 words = f" (words: {self.rule or 'between blanks'})" if option == "misaligned" else ""

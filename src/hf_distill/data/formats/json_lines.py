@@ -40,8 +40,9 @@ def read_json(
 
 
 def _items(path: str) -> Iterator[tuple[str, Any]]:
-    lines: Iterable[tuple[int, str]] = ((number, line) for number, line in numbered_lines(path) if line.strip())
-    if path.lower().removesuffix(".gz").endswith(".json"):
+    whole = path.lower().removesuffix(".gz").endswith(".json")
+    lines: Iterable[tuple[int, str]] = ((number, line) for number, line in numbered_lines(path, whole) if line.strip())
+    if whole:
         found = list(lines)
         text = "\n".join(line for _, line in found)
         if text.lstrip().startswith("["):
@@ -59,7 +60,7 @@ def _parse(text: str, place: str) -> Any:
         json.dumps(item, ensure_ascii=False).encode()  # fails for an unpaired surrogate
     except (ValueError, RecursionError) as error:
         hint = " A file has a JSON value in each line (.jsonl), or is a list of them (.json)."
-        raise UserError(f"{place}: not valid JSON: {error}: {text[:80]!r}.{hint}") from None
+        raise UserError(f"{place}: not valid JSON: {error}: {text[:80]!r:.200}.{hint}") from None
     return item
 
 
@@ -91,13 +92,13 @@ def parse_item(
         raise UserError(
             f"{place}: expected `text` with mentions ({', '.join(SPAN_KEYS)}), or words ({', '.join(TOKEN_KEYS)}) with "
             f"tags ({', '.join(TAG_KEYS)}; --token_column and --tag_column name others): its keys are "
-            f"{', '.join(map(str, item)) or 'none'}."
+            f"{', '.join(map(str, item)) or 'none':.200}."
         )
     key = "mentions" if ours else _one_of(item, SPAN_KEYS, place)
     if key is None:
         raise UserError(
             f"{place}: the text has no mentions ({', '.join(SPAN_KEYS)}); for one without any write an empty list: "
-            f"{text[:60]!r}."
+            f"{text[:60]!r:.200}."
         )
     spans = [span for each in item[key] for span in _spans(each, place)]
     return make_document(text, spans, place, _name(item), _sentences(item.get("sents"), place), source=_source(item))
@@ -171,7 +172,7 @@ def _label_studio(item: Mapping, place: str) -> Document | None:
     """A task of Label Studio's export: its last annotation, or, without one, its first prediction."""
     text = item["data"].get("text")
     if not isinstance(text, str):
-        raise UserError(f"{place}: `data` has no `text`, only {', '.join(map(str, item['data'])) or 'nothing'}.")
+        raise UserError(f"{place}: `data` has no `text`, only {', '.join(map(str, item['data'])) or 'nothing':.200}.")
     annotations, predictions = (_objects(item.get(key), place) for key in ("annotations", "predictions"))
     chosen = [each for each in annotations if not each.get("was_cancelled")][-1:] or predictions[: not annotations]
     if not chosen:
@@ -211,8 +212,8 @@ def _in_characters(spans: list[Span], words: list[Any], text: str) -> list[Span]
     for span, word in zip(spans, words, strict=True):
         if word not in (text[span.start : span.end], None):
             raise UserError(
-                f"{span.place}: the mention is {word!r}, but {span.start} to {span.end} of the text is "
-                f"{text[max(0, span.start) : max(0, span.end)]!r}."
+                f"{span.place}: the mention is {word!r:.200}, but {span.start} to {span.end} of the text is "
+                f"{text[max(0, span.start) : max(0, span.end)]!r:.200}."
             )
     return spans
 
@@ -232,7 +233,7 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
         if len(tags) != len(tokens):
             raise UserError(f"{place}: {len(tokens)} words but {len(tags)} tags.")
         if "" in tags:
-            raise UserError(f"{place}: the word {tokens[tags.index('')]!r} has no tag.")
+            raise UserError(f"{place}: the word {tokens[tags.index('')]!r:.200} has no tag.")
         return Sentence(list(tokens), tags, [place] * len(tokens), source=_source(item))
     if isinstance(item.get("ner"), list) and not ours:
         # GLiNER's ends are those of the last word.
@@ -253,11 +254,11 @@ def _sentence(item: Mapping, tokens_key: str, tag_keys: tuple[str, ...], place: 
     for span, start, end in found:
         if not 0 <= start < end <= len(tokens):
             raise UserError(
-                f"{place}: a mention of {span.entity} that is not within its {len(tokens)} words, or cuts one."
+                f"{place}: a mention of {span.entity:.80} that is not within its {len(tokens)} words, or cuts one."
             )
         if any(tag != OUTSIDE for tag in tags[start:end]):
             raise UserError(
-                f"{place}: the mention of {span.entity} at word {start + 1} overlaps another one: remove one."
+                f"{place}: the mention of {span.entity:.80} at word {start + 1} overlaps another one: remove one."
             )
         tags[start:end] = mention_tags(span.entity, end - start)
         scores[start:end] = [span.score] * (end - start)

@@ -46,7 +46,7 @@ def _read_passage(passage, place: str, name: str, beside: int) -> Document:
     for annotation in [*passage.annotations, *(own for each in passage.sentences for own in each.annotations)]:
         entity = annotation.infons.get("type")
         if not isinstance(entity, str):
-            raise UserError(f"{place}: the annotation {annotation.id} has no type (infon).")
+            raise UserError(f"{place}: the annotation {annotation.id!s:.80} has no type (infon).")
         if len(annotation.locations) != 1:
             left_out["discontinuous mentions" if annotation.locations else NO_MENTIONS] += 1
             continue
@@ -54,8 +54,8 @@ def _read_passage(passage, place: str, name: str, beside: int) -> Document:
         start = location.offset - base
         if text[start : start + location.length] != (annotation.text or ""):
             raise UserError(
-                f"{place}: the annotation {annotation.id} is {annotation.text!r}, but its place in the text is "
-                f"{text[max(0, start) : start + location.length]!r}."
+                f"{place}: the annotation {annotation.id!s:.80} is {annotation.text!r:.80}, but its place in the text "
+                f"is {text[max(0, start) : start + location.length]!r:.80}."
             )
         spans.append(Span(entity, start, start + location.length, place))
     return make_document(text, spans, place, name, sentences, +left_out)

@@ -24,15 +24,15 @@ def read_pubtator(path: str) -> Iterator[Document]:
         if not parts:
             return
         if "t" not in parts:
-            raise UserError(f"{place}: the document {name} has no title line ({name}|t|...).")
+            raise UserError(f"{place}: the document {name:.80} has no title line ({name:.80}|t|...).")
         text = " ".join(part for part in (parts["t"], parts.get("a")) if part)
         left_out = {"relations": relations} if relations else {}
         document = make_document(text, [span for _, span in mentions], place, name, left_out=left_out)
         for word, span in mentions:
             if text[span.start : span.end] != word:
                 raise UserError(
-                    f"{span.place}: the mention is {word!r}, but {span.start} to {span.end} of the text (title, a "
-                    f"blank, abstract) is {text[span.start : span.end]!r}."
+                    f"{span.place}: the mention is {word!r:.200}, but {span.start} to {span.end} of the text (title, a "
+                    f"blank, abstract) is {text[span.start : span.end]!r:.200}."
                 )
         yield document
 
@@ -47,17 +47,17 @@ def read_pubtator(path: str) -> Iterator[Document]:
         identifier, *rest = line.split("|", 2)
         if len(rest) == 2 and rest[0] in ("t", "a") and (columns[0] != name or not parts):
             if parts and (identifier != name or rest[0] in parts or mentions or relations):
-                raise UserError(f"{here}: a new document begins without an empty line before it: {line[:60]!r}.")
+                raise UserError(f"{here}: a new document begins without an empty line before it: {line[:60]!r:.200}.")
             name, place = identifier, place if parts else here
             parts[rest[0]] = rest[1]
         elif not parts or columns[0] != name:
-            raise UserError(f"{here}: belongs to no document, expected {name or 'ID'}|t|TITLE: {line[:60]!r}.")
+            raise UserError(f"{here}: belongs to no document, expected {name or 'ID':.80}|t|TITLE: {line[:60]!r:.200}.")
         elif len(columns) >= 4 and not columns[1].isdecimal():
             relations += 1
         elif len(columns) >= 5 and columns[2].isdecimal():
             mentions.append((columns[3], Span(columns[4], int(columns[1]), int(columns[2]), here)))
         else:
-            raise UserError(f"{here}: expected ID, start, end, text and type, separated by tabs: {line[:80]!r}.")
+            raise UserError(f"{here}: expected ID, start, end, text and type, separated by tabs: {line[:80]!r:.200}.")
     yield from finish()
     if empty:
         raise UserError(f"{path}:1: the file has no document.")

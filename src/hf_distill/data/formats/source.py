@@ -144,7 +144,9 @@ def _find_format(path: str) -> str:
     ending = Path(path.removesuffix(".gz")).suffix.lower()
     if ending in ENDINGS:
         return ENDINGS[ending]
-    line = next((line for _, line in numbered_lines(path) if line.strip()), "").lstrip()
+    # A list in one line may be a whole corpus.
+    lines = numbered_lines(path, whole=ending == ".json")
+    line = next((line for _, line in lines if line.strip()), "").lstrip()
     if ending == ".json":  # BioC is one object, over several lines or with its source
         return "bioc" if line.startswith("{") and (line == "{" or '"documents"' in line) else "jsonl"
     if re.match(r"[^|\s]+\|[ta]\|", line) and "\t" not in line:

@@ -87,7 +87,9 @@ def _pubtator(texts: Iterator[tuple[Mapping, str]]) -> Iterator[str]:
     """The text as the title, with an empty abstract; mentions with no concept (-)."""
     for number, (fields, text) in enumerate(texts, 1):
         if re.search(r"[\n\r\t]", text):
-            raise UserError(f"Text {number}: PubTator has no line ends and tabs in texts: {text[:60]!r}. Split it.")
+            raise UserError(
+                f"Text {number}: PubTator has no line ends and tabs in texts: {text[:60]!r:.200}. Split it."
+            )
         yield f"{number}|t|{text}\n{number}|a|\n"
         for mention in fields["mentions"]:
             columns = (number, mention["start"], mention["end"], mention["word"], mention["entity_group"], "-")
@@ -103,7 +105,9 @@ def _write_brat(texts: Iterator[tuple[Mapping, str]], folder: Path) -> None:
         for index, mention in enumerate(fields["mentions"], 1):
             entity = mention["entity_group"]
             if re.search(r"\s", entity):
-                raise UserError(f"brat has no blanks in the names of entity types: {entity!r}. Use another format.")
+                raise UserError(
+                    f"brat has no blanks in the names of entity types: {entity!r:.200}. Use another format."
+                )
             types[entity] = None
             # A mention over a line end is written in parts.
             parts = [part.span() for part in re.finditer(r"[^\n\r]+", mention["word"])]

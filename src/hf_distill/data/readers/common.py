@@ -81,9 +81,10 @@ class TagReader(NamedTuple):
             if self.known is not None and tag != OUTSIDE and tag[2:] not in self.known:
                 pairs = [f" {one}={other}" for one, other in differing_in_case([tag[2:]], self.known)]
                 raise UserError(
-                    f"{places[index]}: the label {labels[index]!r} does not occur in the training data, which has "
-                    f"{', '.join(self.known) or 'no mention at all'}: {tokens[index]}\t{labels[index]}. Train on data "
-                    f"with this label, remove it here, or rename it: --rename_types{''.join(pairs) or ' OLD=NEW'}."
+                    f"{places[index]}: the label {labels[index]!r:.80} does not occur in the training data, which "
+                    f"has {', '.join(self.known) or 'no mention at all'}: {tokens[index]:.80}\t{labels[index]:.80}. "
+                    "Train on data with this label, remove it here, or rename it: --rename_types"
+                    f"{''.join(pairs) or ' OLD=NEW'}."
                 )
         if self.scheme in ("IOB1", "IO", "flat"):
             tags = _begin_mentions(tags)
@@ -91,8 +92,8 @@ class TagReader(NamedTuple):
         if error:
             index, message = error
             raise UserError(
-                f"{places[index]}: {message}: {tokens[index]}\t{labels[index]}. The tags are read as {self.scheme}; "
-                "correct the tag or the sentence boundary, or name their scheme with --input_scheme."
+                f"{places[index]}: {message:.200}: {tokens[index]:.80}\t{labels[index]:.80}. The tags are read as "
+                f"{self.scheme}; correct the tag or the sentence boundary, or name their scheme with --input_scheme."
             )
         return {"tokens": tokens, "tags": convert_tags(tags, self.target)}
 

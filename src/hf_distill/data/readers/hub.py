@@ -74,14 +74,16 @@ def load_hub_splits(
         for column in (token_column, tag_column):
             if column not in dataset.column_names:
                 raise UserError(
-                    f"{name}/{split}: has no column {column!r}, only {', '.join(dataset.column_names)}. "
+                    f"{name}/{split}: has no column {column!r:.200}, only {', '.join(dataset.column_names)}. "
                     "Set it with --token_column or --tag_column."
                 )
         feature = dataset.features[tag_column]
         names = feature.feature.names if isinstance(getattr(feature, "feature", None), ClassLabel) else None
         dtype = str(getattr(getattr(feature, "feature", None), "dtype", None))
         if names is None and not dtype.startswith(("string", "large_string", "int", "uint")):
-            raise UserError(f"{name}/{split}: the column {tag_column!r} holds {feature}, not text or ClassLabel.")
+            raise UserError(
+                f"{name}/{split}: the column {tag_column!r:.200} holds {str(feature):.200}, not text or ClassLabel."
+            )
         names_of = {token_column: "tokens", tag_column: "tags"}
         rows = dataset.select_columns(list(names_of)).rename_columns(names_of)
         labels = ((sentence.tags, sentence.places) for sentence in _sentences(rows, names, place))
@@ -115,9 +117,9 @@ def _sentences(rows: Dataset, names: list[str] | None, place: str) -> Iterator[S
             raise UserError(f"{here}: {len(tokens)} tokens but {len(tags)} tags.")
         for token, tag in zip(tokens, tags, strict=True):
             if not token.strip(" ") or any(mark in token for mark in "\0\t\r\n"):
-                raise UserError(f"{here}: a token that is empty, or has a tab, line end or NUL: {token!r}.")
+                raise UserError(f"{here}: a token that is empty, or has a tab, line end or NUL: {token!r:.200}.")
             if not tag:
-                raise UserError(f"{here}: the token {token!r} has no tag.")
+                raise UserError(f"{here}: the token {token!r:.200} has no tag.")
         if not tokens:
             raise UserError(f"{here}: the row has no token.")
         yield Sentence(tokens, tags, [here] * len(tokens))

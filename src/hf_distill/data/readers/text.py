@@ -18,7 +18,7 @@ from .common import SENTENCES, cached_dataset, content_digest
 
 logger = logging.get_logger(__name__)
 
-SAMPLE = 1000  # texts, to find out whether they are split into words
+SAMPLE, SAMPLED = 1000, 10_000  # texts, and characters of each, to find out whether they are split into words
 # A text is split already if nearly as many of its words are words by the rule as of the training data's.
 TOLERANCE = 0.02
 
@@ -116,7 +116,9 @@ def _sentences(source: str, texts: Texts, rule: str | None) -> Iterator[dict]:
             words = text
             for word in words:
                 if not isinstance(word, str) or not word.strip() or any(mark in word for mark in "\t\r\n"):
-                    raise UserError(f"{place}: a word that is empty, or has a tab or line end: {word!r}. Correct it.")
+                    raise UserError(
+                        f"{place}: a word that is empty, or has a tab or line end: {word!r:.200}. Correct it."
+                    )
         try:
             if b"\0" in " ".join(words).encode():
                 raise UserError(f"{place}: the text contains a NUL character. Remove it, or convert the text to UTF-8.")
@@ -137,7 +139,7 @@ def _words(text: str, rule: str | None) -> list[str]:
 
 def choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: float) -> str | None:
     """Return the rule to split a source's running text by, or None if a sample of it is split already; say which."""
-    sample = [text for _, text in islice(texts, SAMPLE) if isinstance(text, str)]
+    sample = [text[:SAMPLED] for _, text in islice(texts, SAMPLE) if isinstance(text, str)]
     if rule is None or not sample:
         return None
     words = [word for text in sample for word in _words(text, None)]
@@ -170,9 +172,11 @@ def _read_json_lines(path: str, column: str | None) -> Texts:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r}. Correct the line.") from None
+            raise UserError(f"{place}: not valid JSON: {error}: {line[:80]!r:.200}. Correct the line.") from None
         if not isinstance(row, dict):
-            raise UserError(f"{place}: expected an object with `text` or `tokens`: {line[:80]!r}. Correct the line.")
+            raise UserError(
+                f"{place}: expected an object with `text` or `tokens`: {line[:80]!r:.200}. Correct the line."
+            )
         yield place, _text(row, place, column)
 
 
@@ -185,17 +189,20 @@ def _text(row: dict, place: str, column: str | None) -> str | list[str]:
     """Return a row's text, or list of words."""
     name = column or ("tokens" if row.get("text") is None and "tokens" in row else "text")
     if name not in row:
-        raise UserError(f"{place}: has no column {name!r}, only {', '.join(row)}. Set it with --unlabeled_column.")
+        raise UserError(
+            f"{place}: has no column {name!r:.200}, only {', '.join(row):.200}. Set it with --unlabeled_column."
+        )
     text = row[name]
     if not isinstance(text, str | list):
-        raise UserError(f"{place}: {name!r} holds neither text nor a list of words: {str(text)[:80]}. Correct it.")
+        raise UserError(f"{place}: {name!r:.200} holds neither text nor a list of words: {str(text)[:80]}. Correct it.")
     return text
 
 
 def _check_plain_text(path: str) -> None:
     """Refuse JSON, CSV and tagged words in a file of plain text, by its first lines."""
-    lines = [(number, line.strip()) for number, line in islice(numbered_lines(path), SAMPLE) if line.strip()]
-    texts = [line[:10_000] for _, line in lines]
+    sample = islice(numbered_lines(path), SAMPLE)
+    lines = [(number, line.strip()[:SAMPLED]) for number, line in sample if line.strip()]
+    texts = [line for _, line in lines]
     advice = {
         "JSON": "If it is a file of JSON lines, name it .jsonl.",
         "CSV": "Extract the text, one per line, or give a .jsonl or .parquet file.",
@@ -204,7 +211,9 @@ def _check_plain_text(path: str) -> None:
     kinds = {"JSON": _are_json(texts), "CSV": _are_csv(texts), "words with their tags": _are_tagged(texts)}
     for kind, found in kinds.items():
         if found:
-            raise UserError(f"{path}:{lines[0][0]}: expected text, found {kind}: {texts[0][:80]!r}. {advice[kind]}")
+            raise UserError(
+                f"{path}:{lines[0][0]}: expected text, found {kind}: {texts[0][:80]!r:.200}. {advice[kind]}"
+            )
 
 
 def _share(lines: Sequence[str], pattern: str) -> float:
