@@ -111,12 +111,9 @@ class MentionPipeline(Pipeline):
             UserError: an input is neither text nor words, or single tokens are asked for.
         """
         if not isinstance(inputs, (str, Dataset, GeneratorType)):
-            # Neither the keys of a mapping nor the columns of a data frame are texts, and a set has no order.
-            if (
-                not hasattr(inputs, "__iter__")
-                or isinstance(inputs, (Mapping, set, frozenset))
-                or hasattr(inputs, "columns")
-            ):
+            # Keys of a mapping and names of a data frame's columns are no texts, and a set has no order.
+            named = isinstance(inputs, Mapping) or hasattr(inputs, "columns")
+            if named or isinstance(inputs, (set, frozenset)) or not hasattr(inputs, "__iter__"):
                 check_text(inputs if isinstance(inputs, Mapping) else type(inputs), "The input")
             inputs = list(inputs) if hasattr(inputs, "__len__") else (each for each in inputs)
         if isinstance(inputs, list) and not inputs:
