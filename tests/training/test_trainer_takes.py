@@ -387,7 +387,7 @@ def test_training_sets_of_any_class_are_trained_on(make, tokenizer, rows):
     in_order = {"train_sampling_strategy": "sequential"}
     expected = weights(trained(make(bilstm(tokenizer), changes=in_order)))
     streamed = trained(make(bilstm(tokenizer), train_dataset=rows.to_iterable_dataset()))
-    assert_same(weights(streamed), expected, tolerance=1e-3)
+    assert_same(weights(streamed), expected, tolerance=0)
 
 
 def test_a_collator_of_ones_own(make, tokenizer):

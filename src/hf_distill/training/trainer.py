@@ -335,6 +335,8 @@ class DistillationTrainer(Trainer):
         self._signature_columns = [*columns.split(), "tokens", "pieces"]  # type: ignore[assignment]  # declared as None
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        if self.args.train_sampling_strategy == "sequential":  # which transformers 5.0 does not know
+            return SequentialSampler(self.train_dataset)
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
