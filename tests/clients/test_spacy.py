@@ -46,6 +46,15 @@ def test_entities_are_the_mentions_of_the_tagger(nlp, find, tmp_path):
     assert nlp.pipe_labels["hf_distill"] == ["GENE"] and nlp("").ents == ()
 
 
+def test_spacy_scores_it(nlp):
+    text = "the p53 binds BRCA1"
+    examples = [
+        spacy.training.Example.from_dict(nlp.make_doc(text), {"entities": [(4, 7, "GENE"), (0, 3, "GENE")]}),
+    ]
+    scores = nlp.evaluate(examples)
+    assert (scores["ents_p"], scores["ents_r"]) == (0.5, 0.5)
+
+
 def test_processes_share_the_work(nlp, find):
     docs = nlp.pipe(TEXTS, n_process=2, batch_size=10)
     assert [entities(doc) for doc in docs] == [mentions(found) for found in find(TEXTS)]

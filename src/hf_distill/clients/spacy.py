@@ -6,6 +6,7 @@ from typing import Any
 
 from spacy.language import Language
 from spacy.pipeline import Pipe
+from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.util import minibatch
 
@@ -28,6 +29,8 @@ class MentionFinder(Pipe):
     Raises:
         UserError: there is no such threshold, or `span._.score` belongs to others.
     """
+
+    scorer = staticmethod(get_ner_prf)  # of `nlp.evaluate`
 
     def __init__(self, name: str, tagger: Tagger, threshold: Threshold = None):
         tagger([], threshold=threshold)  # a threshold that is none fails here
