@@ -1,13 +1,14 @@
-"""Batches for training: collator, sampler, and word values from subword values."""
+"""Batches: collator, sampler, word values from subword values, and what was predicted in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import DTypeLike
 from torch import Tensor
 from torch.utils.data import Sampler
-from transformers import PreTrainedTokenizerBase, Trainer
+from transformers import EvalPrediction, PreTrainedTokenizerBase, Trainer
 
 from ..data.encoding import pad
 from ..runtime.windows import Window, make_windows, pad_windows
@@ -122,3 +123,21 @@ class EpochSampler(Sampler[int]):
 def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:
     """Select the value at each word's first subword: [batch, subwords, n] and [batch, words] give [batch, words, n]."""
     return subword_values[torch.arange(len(word_positions), device=word_positions.device)[:, None], word_positions]
+
+
+def join_batches(prediction: EvalPrediction) -> EvalPrediction:
+    """Return what comes by batch, as with `eval_do_concat_batches=False`, in arrays that are padded with -100."""
+
+    def join(batches: Any) -> Any:
+        if not isinstance(batches, list):
+            return batches
+        shape = np.max([batch.shape for batch in batches], axis=0)
+        joined = np.full((sum(map(len, batches)), *shape[1:]), -100, batches[0].dtype)
+        row = 0
+        for batch in batches:
+            joined[(slice(row, row + len(batch)), *map(slice, batch.shape[1:]))] = batch
+            row += len(batch)
+        return joined
+
+    values = (prediction.predictions, prediction.label_ids, prediction.inputs, prediction.losses)
+    return EvalPrediction(*map(join, values))

@@ -41,7 +41,8 @@ from ..teachers.compression import restore
 from ..teachers.teacher import Teacher
 from ..training_arguments import DistillationArguments
 from . import losses
-from .batching import DistillationCollator, EpochSampler, gather_words
+from .batching import DistillationCollator, EpochSampler, gather_words, join_batches
+from .checks import check_collator, check_intermediate_losses, check_processes
 from .rows import by_name, check_rows, read_rows, without_subsets
 
 logger = logging.get_logger(__name__)
@@ -262,11 +263,7 @@ class DistillationTrainer(Trainer):
             )
         if not any(self.weights.values()):
             return model
-        teacher = self._check_intermediate_losses(model)
-        if self.weights["attention"]:
-            for each in (model, teacher.model):
-                each.set_attn_implementation("eager")
-                check_attentions(each)
+        teacher = check_intermediate_losses(model, self.teacher, self.collator.shared, self.weights["attention"] > 0)
         if not (self.weights["embedding"] or self.weights["hidden"]):
             return model
         used = (self.weights["embedding"] > 0, self.weights["hidden"] > 0)
@@ -289,36 +286,6 @@ class DistillationTrainer(Trainer):
         if not chosen:  # Trainer looks for it nevertheless
             self.args = copy.copy(self.args)
             self.args.metric_for_best_model = None
-
-    def _check_intermediate_losses(self, model: Any) -> Teacher:
-        if not isinstance(model, PreTrainedModel) or getattr(model, "peft_config", None):
-            raise UserError(
-                "Embedding, hidden-state and attention losses need a PreTrainedModel without adapters, not a "
-                f"{type(model).__name__}: set --embedding_loss_weight, --hidden_loss_weight and "
-                "--attention_loss_weight to 0."
-            )
-        if self.teacher is None:
-            raise UserError(
-                "Embedding, hidden-state and attention losses need a live teacher: pass one to the trainer."
-            )
-        for kind, each in (("student", model.config), ("teacher", self.teacher.model.config)):
-            if not hasattr(each, "num_attention_heads"):
-                raise UserError(
-                    f"Embedding, hidden-state and attention losses need a transformer {kind}, not {each.model_type}: "
-                    "set --embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight to 0."
-                )
-        if not self.collator.shared:
-            raise UserError(
-                "Embedding, hidden-state and attention losses need one tokenizer for teacher and student, which cuts "
-                "words alike for both (--add_prefix_space)."
-            )
-        config, teacher = model.config, self.teacher.model.config
-        if self.weights["attention"] and config.num_attention_heads != teacher.num_attention_heads:
-            raise UserError(
-                f"The attention loss needs equally many heads: the student has {config.num_attention_heads}, the "
-                f"teacher {teacher.num_attention_heads}. Set --attention_loss_weight 0."
-            )
-        return self.teacher
 
     # Data
 
@@ -701,36 +668,6 @@ def _model_inputs(batch: Mapping[str, Tensor], prefix: str = "") -> dict[str, Te
     return {name: batch[prefix + name] for name in names if prefix + name in batch}
 
 
-def check_attentions(model: PreTrainedModel) -> None:
-    """Check, on a sentence, that a model gives an attention probability for each pair of subwords.
-
-    Raises:
-        UserError: its attentions have another shape, such as Longformer's, which are those of a window.
-    """
-    ids = torch.ones(1, 8, dtype=torch.long, device=model.device)
-    with torch.no_grad():
-        attentions = model(input_ids=ids, output_attentions=True).attentions
-    shape = (1, model.config.num_attention_heads, 8, 8)
-    if any(layer.shape != shape for layer in attentions):
-        raise UserError(
-            "The attention loss compares attentions between all pairs of subwords, but those of a "
-            f"{model.config.model_type} have another shape. Set --attention_loss_weight 0."
-        )
-
-
-def check_collator(collator: Callable[[Sequence[Mapping]], Mapping[str, Tensor]], dataset: Any) -> None:
-    """Raise a ValueError if the batch that a collator makes of a dataset's first row is none that can be trained on."""
-    if not (dataset is not None and hasattr(dataset, "__getitem__") and len(dataset)):
-        return
-    batch = collator([dataset[0]])
-    missing = {"input_ids", "attention_mask", "word_positions", "word_mask", "labels"} - batch.keys()
-    if missing:
-        raise ValueError(
-            f"data_collator gives no {', '.join(sorted(missing))}: let yours add to what DistillationCollator("
-            "processing_class, teacher) returns."
-        )
-
-
 def distillation_arguments(args: TrainingArguments | None) -> DistillationArguments:
     """Return arguments with all fields of `DistillationArguments`; those that `args` has not have their defaults."""
     if isinstance(args, DistillationArguments):
@@ -739,30 +676,3 @@ def distillation_arguments(args: TrainingArguments | None) -> DistillationArgume
         return DistillationArguments("tmp_trainer")  # as in Trainer
     fields = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
     return DistillationArguments(**{name: getattr(args, name) for name in fields if hasattr(args, name)})
-
-
-def join_batches(prediction: EvalPrediction) -> EvalPrediction:
-    """Return what comes by batch, as with `eval_do_concat_batches=False`, in arrays that are padded with -100."""
-
-    def join(batches: Any) -> Any:
-        if not isinstance(batches, list):
-            return batches
-        shape = np.max([batch.shape for batch in batches], axis=0)
-        joined = np.full((sum(map(len, batches)), *shape[1:]), -100, batches[0].dtype)
-        row = 0
-        for batch in batches:
-            joined[(slice(row, row + len(batch)), *map(slice, batch.shape[1:]))] = batch
-            row += len(batch)
-        return joined
-
-    values = (prediction.predictions, prediction.label_ids, prediction.inputs, prediction.losses)
-    return EvalPrediction(*map(join, values))
-
-
-def check_processes(args: DistillationArguments) -> None:
-    """Raise a UserError for several GPUs in one process, where Trainer would use DataParallel."""
-    if args.n_gpu > 1:
-        raise UserError(
-            f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
-            "make a single GPU visible (CUDA_VISIBLE_DEVICES=0)."
-        )

@@ -19,7 +19,7 @@ from ..data.statistics import describe, known_types
 from ..files import lock, remove_leftovers
 from ..publishing.onnx_export import check_onnx_installed
 from ..runtime.tags import UserError
-from ..training.trainer import check_processes
+from ..training.checks import check_processes
 from ..training_arguments import DistillationArguments, RunArguments
 
 
