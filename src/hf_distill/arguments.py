@@ -407,7 +407,7 @@ class DistillationOptions:
         True, "Resume with the callbacks' state, such as that of early stopping."
     )
     bf16: bool | None = option(  # type: ignore[assignment]  # as `bool` the parser would take it for a switch
-        None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AMX."
+        None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AVX512_BF16 or AMX."
     )
     ddp_find_unused_parameters: bool | None = option(False, "Passed to DistributedDataParallel.")
 
