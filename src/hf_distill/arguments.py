@@ -43,7 +43,7 @@ def check(condition: bool, message: str) -> None:
 class ModelArguments:
     """Arguments of the teacher and the student.
 
-    Example:
+    Examples:
         >>> small = ModelArguments(embedding_type="svd", embedding_size=128, hidden_size=128)
         >>> three_layers = ModelArguments(model_name="auto", student_layers=[0, 2, 5])
     """

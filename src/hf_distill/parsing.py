@@ -48,6 +48,17 @@ USAGE = (
     "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
     "       %(prog)s convert IN OUT"
 )
+# The arguments of each command, and how it is used. The one without a name distils.
+COMMANDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "": ((ModelArguments, DataArguments, DistillationOptions, PublishingArguments), USAGE),
+    "predict": ((PredictionArguments,), "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"),
+    "annotate": (
+        (AnnotateArguments,),
+        "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]",
+    ),
+    "report": ((ReportArguments,), "%(prog)s FOLDER [FOLDER ...] [--output FILE]"),
+    "convert": ((ConvertArguments,), "%(prog)s IN OUT [--flag value ...]"),
+}
 USUAL = {"teacher_model_name_or_path": ["TEACHER"], "path_to_train": "FILE"}  # whose defaults --help shows
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
@@ -89,6 +100,18 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. See --help.")
 
 
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command of `COMMANDS`; that of a run has not the options of transformers."""
+    groups, usage = COMMANDS[command]
+    if command:
+        return _Parser(*groups, prog=f"{PROGRAM} {command}", usage=usage)
+    parser = _Parser(*groups, prog=PROGRAM, usage=usage, defaults=recipe_defaults(USUAL))
+    _add_preset(parser)
+    more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
+    parser.epilog = f"{more} {TRACEBACK_HELP}"
+    return parser
+
+
 def _boolean(value: str) -> bool:
     try:
         return BOOLEANS[value.lower()]
@@ -105,16 +128,11 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     config = argv[0] if argv and not argv[0].startswith("-") else ""
     config = str(QUICKSTART) if config == QUICKSTART.stem else config
     if config and not Path(config).is_file():
-        commands = "predict, annotate, report, convert"
+        commands = ", ".join(filter(None, COMMANDS))
         raise UserError(f"{config}: no such file. It is no command ({commands}), flag or YAML file.")
     text = read_yaml(config) if config else ""  # before transformers is imported, which takes seconds
     if "--help" in argv or "-h" in argv:
-        own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
-        parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
-        _add_preset(parser)
-        more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
-        parser.epilog = f"{more} {TRACEBACK_HELP}"
-        parser.print_help()
+        make_parser("").print_help()
         sys.exit()
     from transformers import HfArgumentParser
 
@@ -213,8 +231,7 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
-    return PredictionArguments(**_parse_command("predict", PredictionArguments, usage, "model", argv))
+    return PredictionArguments(**_parse_command("predict", ["model"], argv))
 
 
 def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
@@ -223,17 +240,7 @@ def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    usage = "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]"
-    return AnnotateArguments(**_parse_command("annotate", AnnotateArguments, usage, "labeller", argv))
-
-
-def _parse_command(command: str, group: type, usage: str, first: str, argv: Sequence[str]) -> dict[str, Any]:
-    """Parse the arguments after a command, the first of which is the value of the flag `first`."""
-    parser = _Parser(group, prog=f"{PROGRAM} {command}", usage=usage)
-    arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments[0] = f"--{first}={arguments[0]}"
-    return vars(parser.parse_args(_translate_flags(arguments, _option_names(parser))))
+    return AnnotateArguments(**_parse_command("annotate", ["labeller"], argv))
 
 
 def parse_convert(argv: Sequence[str]) -> ConvertArguments:
@@ -242,11 +249,7 @@ def parse_convert(argv: Sequence[str]) -> ConvertArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing name, or an invalid value.
     """
-    parser = _Parser(ConvertArguments, prog=f"{PROGRAM} convert", usage="%(prog)s IN OUT [--flag value ...]")
-    arguments = list(argv)
-    names = [name for name in arguments[:2] if not name.startswith("-")]
-    arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(("input", "output"), names, strict=False)]
-    return ConvertArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+    return ConvertArguments(**_parse_command("convert", ["input", "output"], argv))
 
 
 def parse_report(argv: Sequence[str]) -> ReportArguments:
@@ -255,12 +258,17 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
-    usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
-    parser = _Parser(ReportArguments, prog=f"{PROGRAM} report", usage=usage)
+    folders = ["--folders"] if argv and not argv[0].startswith("-") else []
+    return ReportArguments(**_parse_command("report", [], [*folders, *argv]))
+
+
+def _parse_command(command: str, first: Sequence[str], argv: Sequence[str]) -> dict[str, Any]:
+    """Parse the arguments after a command, the first of which are the values of the flags `first`."""
+    parser = make_parser(command)
     arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments.insert(0, "--folders")
-    return ReportArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+    names = [name for name in arguments[: len(first)] if not name.startswith("-")]
+    arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(first, names, strict=False)]
+    return vars(parser.parse_args(_translate_flags(arguments, _option_names(parser))))
 
 
 def _option_names(parser: argparse.ArgumentParser) -> set[str]:

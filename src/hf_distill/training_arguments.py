@@ -38,7 +38,7 @@ def _faster_in_bf16(use_cpu: bool) -> bool:
 class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ignore[misc]  # other defaults
     """`TrainingArguments` with defaults for students, and the arguments of distillation.
 
-    Example:
+    Examples:
         >>> args = DistillationArguments("student", logit_loss="ce", temperature=2.0, alpha=0.1, num_train_epochs=3)
     """
 

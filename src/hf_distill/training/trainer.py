@@ -113,7 +113,7 @@ class DistillationTrainer(Trainer):
             for, or whose labels have no names.
         ValueError: no tokenizer; a collator, a `compute_metrics` or other arguments that cannot be used.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
         >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)
@@ -153,7 +153,7 @@ class DistillationTrainer(Trainer):
         data_collator: Callable[[Sequence[Mapping]], dict[str, Tensor]] | None = None,
         compute_metrics: Callable[..., dict] | None = None,
         losses: Mapping[str, Loss] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if processing_class is None:
             raise ValueError(

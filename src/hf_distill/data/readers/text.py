@@ -47,7 +47,7 @@ def load_unlabeled(
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
 
-    Example:
+    Examples:
         >>> load_unlabeled(["pubmed.txt"])[0]["tags"] is None
         True
     """
