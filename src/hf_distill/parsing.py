@@ -5,13 +5,17 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
+    COMMAND,
+    PROGRAM,
     AnnotateArguments,
     ConvertArguments,
     DataArguments,
@@ -39,8 +43,6 @@ SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 TRACEBACK = "--traceback"
 TRACEBACK_HELP = f"{TRACEBACK}: show where in the program an error arose, too."
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
-# Without an installation there is the script alone.
-PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
@@ -48,6 +50,31 @@ USAGE = (
     "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
     "       %(prog)s convert IN OUT"
 )
+# What --help shows at its end, by command: what for, and the arguments.
+EXAMPLES = {
+    "": {
+        "try it, on an embedded corpus": "quickstart",
+        "distil a teacher into a BiLSTM": "--teacher_model_name_or_path my-org/biobert-genes --path_to_train train.tsv "
+        "--path_to_val devel.tsv --path_to_unlabeled pubmed.txt.gz --output_dir student",
+        "without a teacher: fine-tune an encoder into one first": "--do_train_teacher 1 --teacher_model_name_or_path "
+        "bert-base-cased --path_to_train train.tsv --path_to_val devel.tsv --output_dir student",
+    },
+    "predict": {
+        "find mentions": "student --input pubmed.txt.gz more.jsonl --output mentions.jsonl",
+        "those of which it is sure": "student --input pubmed.txt --output mentions.jsonl --threshold GENE=0.9 CELL=0.8",
+        "what to annotate next, for Label Studio": "student --input pubmed.txt --output tasks.json "
+        "--format labelstudio --most_uncertain 500",
+    },
+    "annotate": {
+        "ask a language model": "openai:gpt-5-mini --input texts.txt --output answers.jsonl --labels GENE CELL",
+        "ask a spaCy pipeline": "spacy:en_core_web_sm --input texts.jsonl --output answers.jsonl --labels PERSON",
+    },
+    "report": {"lay runs side by side": "outputs/first outputs/second --output runs.html"},
+    "convert": {
+        "a word and its tag per line": "annotations.jsonl train.tsv --misaligned widen",
+        "a text with its mentions per line": "train.tsv train.jsonl",
+    },
+}
 USUAL = {"teacher_model_name_or_path": ["TEACHER"], "path_to_train": "FILE"}  # whose defaults --help shows
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
@@ -55,8 +82,14 @@ BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(
 class _Parser(argparse.ArgumentParser):
     """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
 
-    def __init__(self, *groups: type, prog: str, usage: str, defaults: Mapping[str, Any] | None = None):
-        super().__init__(prog=prog, usage=usage, allow_abbrev=False, epilog=TRACEBACK_HELP)
+    def __init__(self, command: str, *groups: type, usage: str, defaults: Mapping[str, Any] | None = None):
+        super().__init__(
+            prog=f"{PROGRAM} {command}".strip(),
+            usage=usage,
+            allow_abbrev=False,
+            epilog=f"{TRACEBACK_HELP}\n\n{_examples(command)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # which leaves the lines of the epilog alone
+        )
         self.own_defaults = defaults or {}
         for group in groups:
             summary, _, _ = (group.__doc__ or "").partition("\n")
@@ -89,6 +122,17 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. See --help.")
 
 
+def _examples(command: str) -> str:
+    """The examples of a command, as they stand in a shell."""
+    lines = ["examples:"]
+    for purpose, arguments in EXAMPLES[command].items():
+        typed = " ".join(filter(None, [COMMAND, command, arguments]))
+        unbroken = re.sub(" (?!--)", "\0", typed)  # lines end before a flag
+        parts = textwrap.wrap(unbroken, 96, break_long_words=False, break_on_hyphens=False)
+        lines += [f"  # {purpose}", "  " + " \\\n      ".join(parts).replace("\0", " ")]
+    return "\n".join(lines)
+
+
 def _boolean(value: str) -> bool:
     try:
         return BOOLEANS[value.lower()]
@@ -110,10 +154,10 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     text = read_yaml(config) if config else ""  # before transformers is imported, which takes seconds
     if "--help" in argv or "-h" in argv:
         own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
-        parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
+        parser = _Parser("", *own, usage=USAGE, defaults=recipe_defaults(USUAL))
         _add_preset(parser)
         more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
-        parser.epilog = f"{more} {TRACEBACK_HELP}"
+        parser.epilog = f"{more}\n{parser.epilog}"
         parser.print_help()
         sys.exit()
     from transformers import HfArgumentParser
@@ -229,7 +273,7 @@ def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
 
 def _parse_command(command: str, group: type, usage: str, first: str, argv: Sequence[str]) -> dict[str, Any]:
     """Parse the arguments after a command, the first of which is the value of the flag `first`."""
-    parser = _Parser(group, prog=f"{PROGRAM} {command}", usage=usage)
+    parser = _Parser(command, group, usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments[0] = f"--{first}={arguments[0]}"
@@ -242,7 +286,7 @@ def parse_convert(argv: Sequence[str]) -> ConvertArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing name, or an invalid value.
     """
-    parser = _Parser(ConvertArguments, prog=f"{PROGRAM} convert", usage="%(prog)s IN OUT [--flag value ...]")
+    parser = _Parser("convert", ConvertArguments, usage="%(prog)s IN OUT [--flag value ...]")
     arguments = list(argv)
     names = [name for name in arguments[:2] if not name.startswith("-")]
     arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(("input", "output"), names, strict=False)]
@@ -256,7 +300,7 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
     usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
-    parser = _Parser(ReportArguments, prog=f"{PROGRAM} report", usage=usage)
+    parser = _Parser("report", ReportArguments, usage=usage)
     arguments = list(argv)
     if arguments and not arguments[0].startswith("-"):
         arguments.insert(0, "--folders")
