@@ -249,8 +249,7 @@ def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
         yield f"trains the same student on {len(corpora.training_text(unlabeled=False)):,} sentences' labels alone"
     if args.do_train:
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        epochs = math.ceil(args.num_train_epochs * math.ceil(text / batch))
-        steps = args.max_steps if args.max_steps > 0 else epochs
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(text / batch))
         answers = "the teacher's answers" if names else "stored answers"
         source = f"{answers} to" if args.distillation else "the labels of"
         yield f"trains the student, {_kind(model)}, on {source} {text:,} sentences, in about {steps:,} steps"
@@ -267,5 +266,4 @@ def _kind(args: ModelArguments) -> str:
     if args.student_layers:
         return f"layers {' '.join(map(str, args.student_layers))} of the teacher"
     layers, units = (getattr(args, name) or default for name, default in STUDENT_DEFAULTS[args.model_name].items())
-    vocabulary = f" and a vocabulary of {args.vocabulary_size:,}" if args.vocabulary_size else ""
-    return f"a {args.model_name} with {layers} layer(s) of {units}{vocabulary}"
+    return f"a {args.model_name} of {layers} x {units}"
