@@ -1,12 +1,14 @@
 import dataclasses
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from tiny import BILSTM, DATA, TINYBERT
 
 from hf_distill.arguments import PredictionArguments
-from hf_distill.cli import main
-from hf_distill.parsing import parse_arguments, parse_prediction
+from hf_distill.cli import COMMANDS, main
+from hf_distill.parsing import parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
 from hf_distill.runtime.tags import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -298,3 +300,25 @@ def test_an_option_given_twice_adds_up():
     # A run's file gives values that the command line overrides, so that there they cannot.
     with pytest.raises(UserError, match="--path_to_unlabeled is given twice"):
         parse_arguments([*DATA, "--path_to_unlabeled", "a.txt", "--path_to_unlabeled=b.txt"])
+
+
+PARSERS = {
+    "": parse_arguments,
+    "predict": parse_prediction,
+    "annotate": parse_annotate,
+    "report": parse_report,
+    "convert": parse_convert,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_can_be_typed(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    _, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    typed = re.findall(r"^  (?!#)(\S.*)$", examples.replace("\\\n", ""), re.M)
+    assert typed
+    for line in typed:
+        program, *arguments = shlex.split(line)
+        assert program == "hf-distill" and arguments[: len(command.split())] == command.split()
+        PARSERS[command](arguments[len(command.split()) :])

@@ -56,11 +56,12 @@ def _run(arguments: RunArguments) -> None:
     if args.do_train or encoder is None:
         tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers, answers)
     write_augmented(arguments.data.save_augmented, corpora)
-    print_main(summary(corpora, args))
+    print_main(summary(arguments, corpora))
 
     if encoder is not None:
         teachers = [train_teacher(encoder, arguments, corpora)]
         if not args.do_train:
+            print_main(f"Teacher: --teacher_model_name_or_path {args.output_dir}/teacher")
             return
     results = Results()
     stores = make_stores([*teachers, *answers], corpora, args)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    TrainerCallback,
     set_seed,
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
@@ -51,28 +49,12 @@ from ..teachers.teacher import Teacher, WordTeacher, estimate_seconds, find_pref
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
 from .preparation import print_main
+from .progress import show_progress
 
 logger = logging.get_logger(__name__)
 
 TRIED_SENTENCES = 256  # of the development data, to find out how a teacher reads and labels
 PROBED_SENTENCES = 1000  # of the training data, to check a tokenizer
-WARM_UP_STEPS, TIMED_STEPS = 5, 20  # of a training, before it is said how long it takes
-
-
-class TimeLeft(TrainerCallback):
-    """Says, after the first steps of a training, how long the others will take."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.first = state.global_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        done = state.global_step - self.first
-        if done == WARM_UP_STEPS:
-            self.start = time.perf_counter()
-        elif done == WARM_UP_STEPS + TIMED_STEPS:
-            left = state.max_steps - state.global_step
-            minutes = (time.perf_counter() - self.start) / TIMED_STEPS * left / 60
-            print_main(f"training {args.output_dir}: {state.max_steps:,} steps, about {minutes:.1f} minutes left")
 
 
 @dataclass
@@ -403,11 +385,10 @@ def train(
             by_length=True,
             feature_rows=rows,
         )
-        text = None
+        sentences, text = corpora.training_text(unlabeled=args.distillation), None
         if training:
-            text = corpora.training_text(unlabeled=args.distillation)
             text = encode_dataset(
-                text, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens, feature_rows=rows
+                sentences, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens, feature_rows=rows
             )
     if training and stores:
         text = attach_signals(stores, text)
@@ -419,8 +400,9 @@ def train(
         processing_class=student.tokenizer,
         train_dataset=text,
         eval_dataset=evaluation,
-        callbacks=[TimeLeft(), *([EarlyStoppingCallback(early_stopping_patience=patience)] if patience else [])],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else [],
     )
+    show_progress(trainer, sentences)
     if training:
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
         trainer.save_state()
