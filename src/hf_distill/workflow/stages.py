@@ -109,7 +109,7 @@ def load_answers(arguments: RunArguments, corpora: Corpora) -> list[StoredAnswer
     if not len(corpora.train):
         print_main("no labelled training data: everything is learnt from these answers, their errors included")
     elif not arguments.model.teacher_model_name_or_path:
-        unanswered = len(corpora.train) - len(find_leaked(corpora.train, [corpora.annotations]))
+        unanswered = (~find_leaked(corpora.train, [corpora.annotations])).sum()
         print_main(f"of the training sentences {unanswered:,} have no answer, and are learnt from their own labels")
     return answers
 
@@ -306,7 +306,7 @@ def build(
     text = corpora.training_text()
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
     if arguments.model.prune_vocabulary:
-        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"][:])
+        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"])
     if args.export:
         check_exportable(model)
     say_what_words_are(model, corpora)
