@@ -118,6 +118,8 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != __package__:
         return f'This needs {error.name}: pip install "hf_distill[train]".', 2
+    if isinstance(error, ImportError) and error.name is None:  # no import of a module: a library says what it needs
+        return str(error), 2
     if isinstance(error, KeyboardInterrupt):  # of a library, or another handler's
         return "", 128 + signal.SIGINT
     raise error

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -180,6 +180,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         sys.exit()
     from transformers import HfArgumentParser
 
+    from .training.checks import rehearse
     from .training_arguments import DistillationArguments, RunArguments
 
     class Parser(HfArgumentParser):
@@ -209,16 +210,27 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         # Trainer's booleans have a second flag, --no_NAME.
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
         full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
+    environment = dict(os.environ)
     try:
-        return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        arguments = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        rehearse(arguments.training)
+        return arguments
     except UserError:
         raise
-    except Exception as error:  # TrainingArguments raises nearly anything, from AttributeError to FileNotFoundError
+    except Exception as error:  # Trainer and its arguments raise nearly anything, from AttributeError to ImportError
         if find_fault(error):
             raise
+
+        def attempt(options: Mapping[str, Any]) -> None:
+            os.environ.clear()
+            os.environ.update(environment)  # where TrainingArguments writes for accelerate
+            rehearse(DistillationArguments(**options))
+
         values = vars(full.parse_args(translated))
+        own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
-        name = _culprit(DistillationArguments, values, [each.dest for each in actions if each], error)
+        given = [each.dest for each in actions if each and each.dest in own]
+        name = _culprit(attempt, {name: values[name] for name in own}, given, error)
         if not name and not isinstance(error, ValueError | TypeError):
             raise
         message = str(error).strip()
@@ -227,12 +239,13 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         raise UserError(message) from error
 
 
-def _culprit(group: type, values: Mapping[str, Any], given: Sequence[str], error: Exception) -> str:
-    """Return which of the given options of a dataclass has to go for an error not to arise, or ""."""
-    own = {field.name: values[field.name] for field in dataclasses.fields(group) if field.init}
+def _culprit(
+    attempt: Callable[[Mapping[str, Any]], None], values: Mapping[str, Any], given: Sequence[str], error: Exception
+) -> str:
+    """Return which of the given options has to go for an attempt not to end in an error, or ""."""
     for name in given:
         try:
-            group(**{other: value for other, value in own.items() if other != name})
+            attempt({other: value for other, value in values.items() if other != name})
         except Exception as remaining:
             if repr(remaining) == repr(error):
                 continue

@@ -62,6 +62,7 @@ class DistillationArguments(DistillationOptions, TrainingArguments):  # type: ig
             "dataloader_num_workers",
             "learning_rate",
             "teacher_learning_rate",
+            "weight_decay",
             "num_train_epochs",
             "teacher_num_train_epochs",
         ):

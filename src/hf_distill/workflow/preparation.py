@@ -4,20 +4,21 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
 from ..arguments import STUDENT_DEFAULTS, DataArguments, ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import describe, known_types
-from ..files import lock, remove_leftovers
+from ..files import lock, remove_leftovers, temporary_folder
 from ..publishing.onnx_export import check_onnx_installed
 from ..runtime.tags import UserError
 from ..training.checks import check_processes
@@ -186,6 +187,27 @@ def lock_output(folder: str) -> Iterator[None]:
                 (path / ".lock").unlink()
                 for each in new:
                     each.rmdir()
+
+
+def check_shared(option: str, folder: str | Path) -> None:
+    """Check that all processes of the run, on whatever machine, write to the same folder.
+
+    Raises:
+        UserError: a process has another folder of that name.
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return
+    if state.is_main_process:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    with temporary_folder(folder) if state.is_main_process else nullcontext() as own:
+        [name] = broadcast_object_list([own and own.name])
+        shared = gather_object([Path(folder, name).exists()])
+    if not all(shared):
+        raise UserError(
+            f"--{option} {folder}: {shared.count(False)} of {len(shared)} processes have another folder of that name. "
+            "Name one that all machines of the run share."
+        )
 
 
 def set_up_process(args: DistillationArguments) -> None:

@@ -6,6 +6,7 @@ from ..training_arguments import RunArguments
 from .preparation import (
     baseline_arguments,
     check_metric,
+    check_shared,
     lock_output,
     prepare_arguments,
     print_main,
@@ -43,6 +44,7 @@ def run(arguments: RunArguments) -> None:
     set_up_process(arguments.training)
     arguments = prepare_arguments(arguments)
     with lock_output(arguments.training.output_dir):
+        check_shared("output_dir", arguments.training.output_dir)
         _run(arguments)
 
 

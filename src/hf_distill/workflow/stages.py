@@ -46,9 +46,10 @@ from ..teachers.loading import (
 )
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
 from ..teachers.teacher import Teacher, WordTeacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
+from ..training.checks import check_checkpointing
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
-from .preparation import print_main
+from .preparation import check_shared, print_main
 from .progress import show_progress
 
 logger = logging.get_logger(__name__)
@@ -255,7 +256,8 @@ def make_stores(
     (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
 
     Raises:
-        UserError: teachers that can only be stored, and losses that need a live one.
+        UserError: teachers that can only be stored, and losses that need a live one; machines that do not share the
+            stores.
     """
     if not args.distillation:
         return {}
@@ -268,6 +270,7 @@ def make_stores(
             "--hidden_loss_weight and --attention_loss_weight to 0."
         )
     folder = args.signals_dir or default_signals_dir()
+    check_shared("signals_dir", folder)
     return {
         name: [SignalStore(teacher, dataset, folder, bool(args.bf16)) for teacher in teachers]
         for name, dataset in labelled.items()
@@ -298,7 +301,7 @@ def build(
     """Build the student, and choose how its pipeline splits running text into words.
 
     Raises:
-        UserError: it cannot be built, or not be exported as the arguments request.
+        UserError: it cannot be built, or not be trained or exported as the arguments request.
     """
     args = arguments.training
     set_seed(args.seed)
@@ -307,6 +310,7 @@ def build(
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
     if arguments.model.prune_vocabulary:
         tokenizer = prune_vocabulary(model, tokenizer, text["tokens"])
+    check_checkpointing(model, args)
     if args.export:
         check_exportable(model)
     say_what_words_are(model, corpora)
