@@ -212,9 +212,9 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
     environment = dict(os.environ)
     try:
-        arguments = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
-        rehearse(arguments.training)
-        return arguments
+        run = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        rehearse(run.training)
+        return run
     except UserError:
         raise
     except Exception as error:  # Trainer and its arguments raise nearly anything, from AttributeError to ImportError
