@@ -143,7 +143,8 @@ def test_flags_override_yaml(tmp_path):
 def test_yaml_values_are_typed_by_the_parser(tmp_path):
     text = (
         "eval_strategy: no\nlearning_rate: 1e-3\nweight_decay: 0\nload_best_model_at_end: no\ndistillation: 0\n"
-        "do_train_teacher: true\ndrop_leaked: yes\nseed: '7'\nmax_steps: -1\nlr_scheduler_kwargs: {num_cycles: 2}\n"
+        "do_train_teacher: true\ndrop_leaked: yes\nseed: '7'\nmax_steps: -1\n"
+        "lr_scheduler_type: cosine\nlr_scheduler_kwargs: {num_cycles: 2}\n"
     )
     _, data, training, _ = parse_yaml(tmp_path, text)
     assert training.eval_strategy == training.save_strategy == "no"
