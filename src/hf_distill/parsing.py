@@ -5,13 +5,17 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
+    COMMAND,
+    PROGRAM,
     AnnotateArguments,
     ConvertArguments,
     DataArguments,
@@ -39,8 +43,6 @@ SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 TRACEBACK = "--traceback"
 TRACEBACK_HELP = f"{TRACEBACK}: show where in the program an error arose, too."
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
-# Without an installation there is the script alone.
-PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
@@ -59,6 +61,31 @@ COMMANDS: dict[str, tuple[tuple[type, ...], str]] = {
     "report": ((ReportArguments,), "%(prog)s FOLDER [FOLDER ...] [--output FILE]"),
     "convert": ((ConvertArguments,), "%(prog)s IN OUT [--flag value ...]"),
 }
+# What --help shows at its end, by command: what for, and the arguments.
+EXAMPLES = {
+    "": {
+        "try it, on an embedded corpus": "quickstart",
+        "distil a teacher into a BiLSTM": "--teacher_model_name_or_path my-org/biobert-genes --path_to_train train.tsv "
+        "--path_to_val devel.tsv --path_to_unlabeled pubmed.txt.gz --output_dir student",
+        "without a teacher: fine-tune an encoder into one first": "--do_train_teacher 1 --teacher_model_name_or_path "
+        "bert-base-cased --path_to_train train.tsv --path_to_val devel.tsv --output_dir student",
+    },
+    "predict": {
+        "find mentions": "student --input pubmed.txt.gz more.jsonl --output mentions.jsonl",
+        "those of which it is sure": "student --input pubmed.txt --output mentions.jsonl --threshold GENE=0.9 CELL=0.8",
+        "what to annotate next, for Label Studio": "student --input pubmed.txt --output tasks.json "
+        "--format labelstudio --most_uncertain 500",
+    },
+    "annotate": {
+        "ask a language model": "openai:gpt-5-mini --input texts.txt --output answers.jsonl --labels GENE CELL",
+        "ask a spaCy pipeline": "spacy:en_core_web_sm --input texts.jsonl --output answers.jsonl --labels PERSON",
+    },
+    "report": {"lay runs side by side": "outputs/first outputs/second --output runs.html"},
+    "convert": {
+        "a word and its tag per line": "annotations.jsonl train.tsv --misaligned widen",
+        "a text with its mentions per line": "train.tsv train.jsonl",
+    },
+}
 USUAL = {"teacher_model_name_or_path": ["TEACHER"], "path_to_train": "FILE"}  # whose defaults --help shows
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
@@ -66,8 +93,15 @@ BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(
 class _Parser(argparse.ArgumentParser):
     """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
 
-    def __init__(self, *groups: type, prog: str, usage: str, defaults: Mapping[str, Any] | None = None):
-        super().__init__(prog=prog, usage=usage, allow_abbrev=False, epilog=TRACEBACK_HELP)
+    def __init__(self, command: str, defaults: Mapping[str, Any] | None = None):
+        groups, usage = COMMANDS[command]
+        super().__init__(
+            prog=f"{PROGRAM} {command}".strip(),
+            usage=usage,
+            allow_abbrev=False,
+            epilog=f"{TRACEBACK_HELP}\n\n{_examples(command)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # which leaves the lines of the epilog alone
+        )
         self.own_defaults = defaults or {}
         for group in groups:
             summary, _, _ = (group.__doc__ or "").partition("\n")
@@ -102,14 +136,24 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command of `COMMANDS`; that of a run has not the options of transformers."""
-    groups, usage = COMMANDS[command]
     if command:
-        return _Parser(*groups, prog=f"{PROGRAM} {command}", usage=usage)
-    parser = _Parser(*groups, prog=PROGRAM, usage=usage, defaults=recipe_defaults(USUAL))
+        return _Parser(command)
+    parser = _Parser(command, recipe_defaults(USUAL))
     _add_preset(parser)
     more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
-    parser.epilog = f"{more} {TRACEBACK_HELP}"
+    parser.epilog = f"{more}\n{parser.epilog}"
     return parser
+
+
+def _examples(command: str) -> str:
+    """The examples of a command, as they stand in a shell."""
+    lines = ["examples:"]
+    for purpose, arguments in EXAMPLES[command].items():
+        typed = " ".join(filter(None, [COMMAND, command, arguments]))
+        unbroken = re.sub(" (?!--)", "\0", typed)  # lines end before a flag
+        parts = textwrap.wrap(unbroken, 96, break_long_words=False, break_on_hyphens=False)
+        lines += [f"  # {purpose}", "  " + " \\\n      ".join(parts).replace("\0", " ")]
+    return "\n".join(lines)
 
 
 def _boolean(value: str) -> bool:
@@ -136,6 +180,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         sys.exit()
     from transformers import HfArgumentParser
 
+    from .training.checks import rehearse
     from .training_arguments import DistillationArguments, RunArguments
 
     class Parser(HfArgumentParser):
@@ -165,16 +210,27 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         # Trainer's booleans have a second flag, --no_NAME.
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
         full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
+    environment = dict(os.environ)
     try:
-        return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        run = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        rehearse(run.training)
+        return run
     except UserError:
         raise
-    except Exception as error:  # TrainingArguments raises nearly anything, from AttributeError to FileNotFoundError
+    except Exception as error:  # Trainer and its arguments raise nearly anything, from AttributeError to ImportError
         if find_fault(error):
             raise
+
+        def attempt(options: Mapping[str, Any]) -> None:
+            os.environ.clear()
+            os.environ.update(environment)  # where TrainingArguments writes for accelerate
+            rehearse(DistillationArguments(**options))
+
         values = vars(full.parse_args(translated))
+        own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
-        name = _culprit(DistillationArguments, values, [each.dest for each in actions if each], error)
+        given = [each.dest for each in actions if each and each.dest in own]
+        name = _culprit(attempt, {name: values[name] for name in own}, given, error)
         if not name and not isinstance(error, ValueError | TypeError):
             raise
         message = str(error).strip()
@@ -183,12 +239,13 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         raise UserError(message) from error
 
 
-def _culprit(group: type, values: Mapping[str, Any], given: Sequence[str], error: Exception) -> str:
-    """Return which of the given options of a dataclass has to go for an error not to arise, or ""."""
-    own = {field.name: values[field.name] for field in dataclasses.fields(group) if field.init}
+def _culprit(
+    attempt: Callable[[Mapping[str, Any]], None], values: Mapping[str, Any], given: Sequence[str], error: Exception
+) -> str:
+    """Return which of the given options has to go for an attempt not to end in an error, or ""."""
     for name in given:
         try:
-            group(**{other: value for other, value in own.items() if other != name})
+            attempt({other: value for other, value in values.items() if other != name})
         except Exception as remaining:
             if repr(remaining) == repr(error):
                 continue

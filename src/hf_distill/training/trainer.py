@@ -42,7 +42,7 @@ from ..teachers.teacher import Teacher
 from ..training_arguments import DistillationArguments
 from . import losses
 from .batching import DistillationCollator, EpochSampler, gather_words, join_batches
-from .checks import check_collator, check_intermediate_losses, check_processes
+from .checks import check_checkpointing, check_collator, check_intermediate_losses, check_processes
 from .rows import by_name, check_rows, read_rows, without_subsets
 
 logger = logging.get_logger(__name__)
@@ -255,12 +255,7 @@ class DistillationTrainer(Trainer):
             )
         check_rows("train_dataset", self.train_dataset, config, tags)
         self._check_evaluation(config)
-        # Older versions of transformers have the second name alone.
-        checkpointing = getattr(self.args, "activation_checkpointing", None) or self.args.gradient_checkpointing
-        if checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
-            raise UserError(
-                f"A {type(model).__name__} has no gradient checkpointing: leave gradient_checkpointing out."
-            )
+        check_checkpointing(model, self.args)
         if not any(self.weights.values()):
             return model
         teacher = check_intermediate_losses(model, self.teacher, self.collator.shared, self.weights["attention"] > 0)
