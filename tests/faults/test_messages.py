@@ -156,6 +156,7 @@ def test_a_stop_of_predict_leaves_neither_processes_nor_files(tmp_path):
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env=os.environ | {"TQDM_DELAY": "0"},  # the bar shows at once that it is at work
         start_new_session=True,
     )
     assert process.stderr

@@ -63,7 +63,7 @@ def _run(arguments: RunArguments) -> None:
     if encoder is not None:
         teachers = [train_teacher(encoder, arguments, corpora)]
         if not args.do_train:
-            print_main(f"Teacher: --teacher_model_name_or_path {args.output_dir}/teacher")
+            print_main(f"The teacher, to be given as --teacher_model_name_or_path: {args.output_dir}/teacher")
             return
     results = Results()
     stores = make_stores([*teachers, *answers], corpora, args)
