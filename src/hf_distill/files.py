@@ -362,6 +362,11 @@ def changed_files(folder: Path) -> list[str]:
     return changed
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether this program has written into a folder, and all of that is there, unchanged."""
+    return (folder / MANIFEST_NAME).exists() and not changed_files(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders that a killed process left in a folder of this program, or below."""
     for path in list(folder.rglob(f"{TEMPORARY}*")):
@@ -388,8 +393,8 @@ def missing_from_checkpoint(folder: Path) -> str:
     if not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
         return "it has no state of the optimizer (--save_only_model)"
     best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
-    if best and (changed := changed_files(folder.parent / Path(best).name)):
-        return f"the best checkpoint, {Path(best).name}, is not whole: {', '.join(changed)}"
+    if best and not is_whole(folder.parent / Path(best).name):
+        return f"the best checkpoint, {Path(best).name}, is gone or not whole"
     return ""
 
 
