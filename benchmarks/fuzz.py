@@ -258,10 +258,11 @@ def make_cases(data: Path, scratch: Path) -> list[tuple[Case, str]]:
     """The whole cases, each with the name of the file that is damaged; "": the arguments."""
     cases: list[tuple[Case, str]] = []
     corpora = make_corpora(data)
+    devel = corpora.pop("other.tsv")
     ways = {"misaligned": "widen", "nested": "longest"}
     chosen = [part for name, way in ways.items() for part in (f"--{name}", way)]
     for name, content in corpora.items():
-        files = {name: content, f"whole-{name}": content, "devel.tsv": corpora["other.tsv"]}
+        files = {name: content, f"whole-{name}": content, "devel.tsv": devel}
         cases += [(Case("convert", [name, target, *chosen], files), name) for target in ("out.jsonl", "out.tsv")]
         paths = [{"path_to_train": name, "path_to_val": f"whole-{name}"}]
         paths += [{"path_to_val": "devel.tsv", "path_to_annotations": name}] * (3 if name == "answers.jsonl" else 1)

@@ -19,6 +19,9 @@ from .runtime.tags import UserError
 
 ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # errors that call for another command
 SHOWN = 120  # characters of a path that is too long
+LONGEST_MESSAGE = (
+    2000  # characters: of a longer one, which quotes a library that quotes a value, the middle is left out
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,7 +118,9 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
         message = f"{path}: {fault.strerror}. {FAULTS[fault.errno or 0]}"
         return (message if fault.errno in ELSEWHERE else f"{message} {go_on}"), 1 + too_long
     if isinstance(error, UserError):
-        return str(error), 2
+        message, half = str(error), LONGEST_MESSAGE // 2 - 10
+        whole = len(message) <= LONGEST_MESSAGE
+        return message if whole else f"{message[:half]} [...] {message[-half:]}", 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != __package__:
         return f'This needs {error.name}: pip install "hf_distill[train]".', 2
     if isinstance(error, ImportError) and error.name is None:  # no import of a module: a library says what it needs

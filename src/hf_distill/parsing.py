@@ -228,12 +228,15 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
 
         values = vars(full.parse_args(translated))
         own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
+        own.remove("hub_token")  # which is shown nowhere
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
         given = [each.dest for each in actions if each and each.dest in own]
         name = _culprit(attempt, {name: values[name] for name in own}, given, error)
-        if not name and not isinstance(error, ValueError | TypeError):
+        if not name and not isinstance(error, ValueError | TypeError | ImportError | RuntimeError):
             raise
         message = str(error).strip()
+        if not name and "ACCELERATE_MIXED_PRECISION" in environment:
+            message = f"{message.rstrip('. ')}. Correct the options or the configuration of accelerate launch."
         if name and "--" not in message:
             message = f"--{name} {values[name]}: {message.rstrip('. ')}. Correct the option, or leave it out."
         raise UserError(message) from error

@@ -290,6 +290,7 @@ def read_object(path: Path) -> dict[str, Any]:
         if len(read) > LARGEST_OBJECT:
             raise UserError(f"{path}: larger than {LARGEST_OBJECT:,} bytes.")
         content = json.loads(read.decode())
+        json.dumps(content, ensure_ascii=False).encode()  # fails for half a character
     except UserError:
         raise
     except FileNotFoundError:

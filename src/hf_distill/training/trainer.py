@@ -31,7 +31,7 @@ from transformers.utils.hub import PushInProgress
 
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import Counts, count
-from ..files import record_checkpoint, recorded, writing
+from ..files import is_whole, record_checkpoint, recorded, writing
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
@@ -585,9 +585,14 @@ class DistillationTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        if not is_whole(best):  # Trainer would go on with the last weights
+            raise UserError(
+                f"The best checkpoint, {best}, is gone or not whole. The same command goes on from the last one that "
+                "does not need it, or begins anew."
+            )
         if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
-            assert self.state.best_model_checkpoint is not None  # else Trainer does not call this
-            self.model.load_pretrained(self.state.best_model_checkpoint)
+            self.model.load_pretrained(str(best))
         else:
             super()._load_best_model()
 
