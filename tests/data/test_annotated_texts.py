@@ -140,3 +140,8 @@ def test_answers_alone(load):
 def test_what_is_made_of_labelled_sentences_does_not_fill_up(load):
     corpora = load({"text": "BRCA1", "mentions": [mention(0, 5)]}, transfer_sentences=10)
     assert corpora.augmented is None and len(corpora.unlabeled) == 1
+
+
+def test_types_that_nothing_teaches_are_refused(load):
+    with pytest.raises(UserError, match="GENE stands in the development or test data, but not in .*answers.jsonl, which has gene"):
+        load([{"text": "p53 binds MDM2 .", "mentions": [{"start": 0, "end": 3, "entity_type": "gene"}]}])
