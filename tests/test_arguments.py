@@ -118,10 +118,10 @@ def test_arguments_that_do_not_go_together(flags, message):
     assert message in str(refusal.value)
 
 
-@pytest.mark.parametrize("amx", [True, False])
-def test_bf16_is_taken_where_it_is_quick(monkeypatch, amx):
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx}, raising=False)
-    assert DistillationArguments(use_cpu=True).bf16 == amx
+@pytest.mark.parametrize(("instructions", "quick"), [("amx_bf16", True), ("avx512_bf16", True), ("avx512_vnni", False)])
+def test_bf16_is_taken_where_it_is_quick(monkeypatch, instructions, quick):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {instructions: True}, raising=False)
+    assert DistillationArguments(use_cpu=True).bf16 == quick
     assert DistillationArguments(use_cpu=True, bf16=True).bf16
     assert not DistillationArguments(use_cpu=True, bf16=False).bf16
 

@@ -1,12 +1,14 @@
 import dataclasses
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from tiny import BILSTM, DATA, TINYBERT
 
 from hf_distill.arguments import PredictionArguments
-from hf_distill.cli import main
-from hf_distill.parsing import parse_arguments, parse_prediction
+from hf_distill.cli import COMMANDS, main
+from hf_distill.parsing import parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
 from hf_distill.runtime.tags import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +143,8 @@ def test_flags_override_yaml(tmp_path):
 def test_yaml_values_are_typed_by_the_parser(tmp_path):
     text = (
         "eval_strategy: no\nlearning_rate: 1e-3\nweight_decay: 0\nload_best_model_at_end: no\ndistillation: 0\n"
-        "do_train_teacher: true\ndrop_leaked: yes\nseed: '7'\nmax_steps: -1\nlr_scheduler_kwargs: {num_cycles: 2}\n"
+        "do_train_teacher: true\ndrop_leaked: yes\nseed: '7'\nmax_steps: -1\n"
+        "lr_scheduler_type: cosine\nlr_scheduler_kwargs: {num_cycles: 2}\n"
     )
     _, data, training, _ = parse_yaml(tmp_path, text)
     assert training.eval_strategy == training.save_strategy == "no"
@@ -298,3 +301,25 @@ def test_an_option_given_twice_adds_up():
     # A run's file gives values that the command line overrides, so that there they cannot.
     with pytest.raises(UserError, match="--path_to_unlabeled is given twice"):
         parse_arguments([*DATA, "--path_to_unlabeled", "a.txt", "--path_to_unlabeled=b.txt"])
+
+
+PARSERS = {
+    "": parse_arguments,
+    "predict": parse_prediction,
+    "annotate": parse_annotate,
+    "report": parse_report,
+    "convert": parse_convert,
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_ends_with_examples_that_can_be_typed(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    _, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    typed = re.findall(r"^  (?!#)(\S.*)$", examples.replace("\\\n", ""), re.M)
+    assert typed
+    for line in typed:
+        program, *arguments = shlex.split(line)
+        assert program == "hf-distill" and arguments[: len(command.split())] == command.split()
+        PARSERS[command](arguments[len(command.split()) :])

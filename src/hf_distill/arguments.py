@@ -3,6 +3,7 @@
 Neither torch nor transformers is imported here, so that --help and what needs neither start at once.
 """
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from .runtime.schemes import SCHEMES
 from .runtime.tags import UserError
 from .runtime.word_features import MOST_ROWS
 
+# How this program is called: without an installation there is the script alone.
+PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
+COMMAND = f"python {PROGRAM}" if PROGRAM.endswith(".py") else PROGRAM
 TINYBERT_HEADS = 12
 # At 1e-3 a new TinyBERT collapses to predicting O everywhere, with and without warm-up.
 LEARNING_RATES = {"bilstm": 1e-3, "tinybert": 3e-4, "auto": 1e-4}
@@ -43,7 +47,7 @@ def check(condition: bool, message: str) -> None:
 class ModelArguments:
     """Arguments of the teacher and the student.
 
-    Example:
+    Examples:
         >>> small = ModelArguments(embedding_type="svd", embedding_size=128, hidden_size=128)
         >>> three_layers = ModelArguments(model_name="auto", student_layers=[0, 2, 5])
     """
@@ -407,7 +411,8 @@ class DistillationOptions:
         True, "Resume with the callbacks' state, such as that of early stopping."
     )
     bf16: bool | None = option(  # type: ignore[assignment]  # as `bool` the parser would take it for a switch
-        None, "Compute in bf16. Default: on hardware where that is faster: a GPU with bf16, a CPU with AMX."
+        None,
+        "Compute in bf16. Default: where that is faster: on a GPU with bf16, on a CPU with AVX512_BF16 or AMX.",
     )
     ddp_find_unused_parameters: bool | None = option(False, "Passed to DistributedDataParallel.")
 

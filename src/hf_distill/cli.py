@@ -19,11 +19,15 @@ from .runtime.tags import UserError
 
 ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # errors that call for another command
 SHOWN = 120  # characters of a path that is too long
+LONGEST_MESSAGE = (
+    2000  # characters: of a longer one, which quotes a library that quotes a value, the middle is left out
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command with the given arguments (default: `sys.argv`) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _bars_for_what_lasts()
     arguments = [argument for argument in argv if argument != TRACEBACK]
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
     command, go_on = COMMANDS[name]
@@ -92,6 +96,18 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
 }
 
 
+def _bars_for_what_lasts() -> None:
+    """Have all libraries show progress bars of what takes long alone, and seldom in a file, where each state stays.
+
+    These are settings of tqdm, which reads them when it is imported; those that the user has made stay.
+    """
+    in_terminal = sys.stderr.isatty()
+    os.environ.setdefault("TQDM_DELAY", "2" if in_terminal else "60")  # seconds before a bar appears
+    if not in_terminal:
+        for name in ("TQDM_MININTERVAL", "TQDM_MAXINTERVAL"):  # seconds between its states
+            os.environ.setdefault(name, "300")
+
+
 def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
     """The message and the exit status of an error that is not this program's; one that is, is raised again."""
     if fault := find_fault(error):
@@ -102,9 +118,13 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
         message = f"{path}: {fault.strerror}. {FAULTS[fault.errno or 0]}"
         return (message if fault.errno in ELSEWHERE else f"{message} {go_on}"), 1 + too_long
     if isinstance(error, UserError):
-        return str(error), 2
+        message, half = str(error), LONGEST_MESSAGE // 2 - 10
+        whole = len(message) <= LONGEST_MESSAGE
+        return message if whole else f"{message[:half]} [...] {message[-half:]}", 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != __package__:
         return f'This needs {error.name}: pip install "hf_distill[train]".', 2
+    if isinstance(error, ImportError) and error.name is None:  # no import of a module: a library says what it needs
+        return str(error), 2
     if isinstance(error, KeyboardInterrupt):  # of a library, or another handler's
         return "", 128 + signal.SIGINT
     raise error

@@ -159,8 +159,18 @@ def write_json(path: str | Path, content) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """Read a JSON object; an empty one if the file does not exist."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    """Read a JSON object; an empty one if the file does not exist.
+
+    Raises:
+        UserError: it is no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}. Remove it, or write it anew.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no JSON object. Remove it, or write it anew.")
+    return content
 
 
 def numbered_lines(path: str, whole: bool = False) -> Iterator[tuple[int, str]]:
@@ -310,10 +320,9 @@ def read_manifest(folder: Path) -> dict[str, str] | None:
     """Return the digests of the files that this program wrote into a folder, by name; None if that list is damaged."""
     try:
         written = read_json(folder / MANIFEST_NAME)
-    except ValueError:
+    except UserError:
         return None
-    whole = isinstance(written, dict) and all(isinstance(digest, str) for digest in written.values())
-    return written if whole else None
+    return written if all(isinstance(digest, str) for digest in written.values()) else None
 
 
 def record(folder: str | Path, names: Iterable[str]) -> None:
@@ -353,6 +362,11 @@ def changed_files(folder: Path) -> list[str]:
     return changed
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether this program has written into a folder, and all of that is there, unchanged."""
+    return (folder / MANIFEST_NAME).exists() and not changed_files(folder)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders that a killed process left in a folder of this program, or below."""
     for path in list(folder.rglob(f"{TEMPORARY}*")):
@@ -379,15 +393,15 @@ def missing_from_checkpoint(folder: Path) -> str:
     if not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
         return "it has no state of the optimizer (--save_only_model)"
     best = read_json(folder / TRAINER_STATE_NAME).get("best_model_checkpoint")
-    if best and (changed := changed_files(folder.parent / Path(best).name)):
-        return f"the best checkpoint, {Path(best).name}, is not whole: {', '.join(changed)}"
+    if best and not is_whole(folder.parent / Path(best).name):
+        return f"the best checkpoint, {Path(best).name}, is gone or not whole"
     return ""
 
 
 def training_state(folder: Path) -> dict:
     """Read the `trainer_state.json` of a run, else that of its newest checkpoint with one; empty if there is none."""
     for source in (folder, *checkpoints(folder)):
-        with suppress(ValueError):  # a process may have been killed while writing it
+        with suppress(UserError):  # a process may have been killed while writing it
             if state := read_json(source / TRAINER_STATE_NAME):
                 return state
     return {}

@@ -5,13 +5,17 @@ import dataclasses
 import difflib
 import json
 import os
+import re
 import sys
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from .arguments import (
+    COMMAND,
+    PROGRAM,
     AnnotateArguments,
     ConvertArguments,
     DataArguments,
@@ -39,8 +43,6 @@ SCRIPT_VALUES = {"lr_scheduler_type": {"const": "constant"}}
 TRACEBACK = "--traceback"
 TRACEBACK_HELP = f"{TRACEBACK}: show where in the program an error arose, too."
 QUICKSTART = Path(__file__).parent / "quickstart" / "quickstart.yaml"
-# Without an installation there is the script alone.
-PROGRAM = "run_distill.py" if Path(sys.argv[0]).name == "run_distill.py" else "hf-distill"
 USAGE = (
     "%(prog)s [CONFIG.yaml] [--flag value ...]\n"
     "       %(prog)s predict MODEL --input FILES --output FILE\n"
@@ -48,6 +50,42 @@ USAGE = (
     "       %(prog)s report FOLDER [FOLDER ...] [--output FILE]\n"
     "       %(prog)s convert IN OUT"
 )
+# The arguments of each command, and how it is used. The one without a name distils.
+COMMANDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "": ((ModelArguments, DataArguments, DistillationOptions, PublishingArguments), USAGE),
+    "predict": ((PredictionArguments,), "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"),
+    "annotate": (
+        (AnnotateArguments,),
+        "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]",
+    ),
+    "report": ((ReportArguments,), "%(prog)s FOLDER [FOLDER ...] [--output FILE]"),
+    "convert": ((ConvertArguments,), "%(prog)s IN OUT [--flag value ...]"),
+}
+# What --help shows at its end, by command: what for, and the arguments.
+EXAMPLES = {
+    "": {
+        "try it, on an embedded corpus": "quickstart",
+        "distil a teacher into a BiLSTM": "--teacher_model_name_or_path my-org/biobert-genes --path_to_train train.tsv "
+        "--path_to_val devel.tsv --path_to_unlabeled pubmed.txt.gz --output_dir student",
+        "without a teacher: fine-tune an encoder into one first": "--do_train_teacher 1 --teacher_model_name_or_path "
+        "bert-base-cased --path_to_train train.tsv --path_to_val devel.tsv --output_dir student",
+    },
+    "predict": {
+        "find mentions": "student --input pubmed.txt.gz more.jsonl --output mentions.jsonl",
+        "those of which it is sure": "student --input pubmed.txt --output mentions.jsonl --threshold GENE=0.9 CELL=0.8",
+        "what to annotate next, for Label Studio": "student --input pubmed.txt --output tasks.json "
+        "--format labelstudio --most_uncertain 500",
+    },
+    "annotate": {
+        "ask a language model": "openai:gpt-5-mini --input texts.txt --output answers.jsonl --labels GENE CELL",
+        "ask a spaCy pipeline": "spacy:en_core_web_sm --input texts.jsonl --output answers.jsonl --labels PERSON",
+    },
+    "report": {"lay runs side by side": "outputs/first outputs/second --output runs.html"},
+    "convert": {
+        "a word and its tag per line": "annotations.jsonl train.tsv --misaligned widen",
+        "a text with its mentions per line": "train.tsv train.jsonl",
+    },
+}
 USUAL = {"teacher_model_name_or_path": ["TEACHER"], "path_to_train": "FILE"}  # whose defaults --help shows
 BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(("0", "false", "no", "n", "off"), False)
 
@@ -55,8 +93,15 @@ BOOLEANS = dict.fromkeys(("1", "true", "yes", "y", "on"), True) | dict.fromkeys(
 class _Parser(argparse.ArgumentParser):
     """Parses dataclasses as `HfArgumentParser` does, which takes seconds to import."""
 
-    def __init__(self, *groups: type, prog: str, usage: str, defaults: Mapping[str, Any] | None = None):
-        super().__init__(prog=prog, usage=usage, allow_abbrev=False, epilog=TRACEBACK_HELP)
+    def __init__(self, command: str, defaults: Mapping[str, Any] | None = None):
+        groups, usage = COMMANDS[command]
+        super().__init__(
+            prog=f"{PROGRAM} {command}".strip(),
+            usage=usage,
+            allow_abbrev=False,
+            epilog=f"{TRACEBACK_HELP}\n\n{_examples(command)}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,  # which leaves the lines of the epilog alone
+        )
         self.own_defaults = defaults or {}
         for group in groups:
             summary, _, _ = (group.__doc__ or "").partition("\n")
@@ -89,6 +134,28 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. See --help.")
 
 
+def make_parser(command: str) -> argparse.ArgumentParser:
+    """Return the parser of a command of `COMMANDS`; that of a run has not the options of transformers."""
+    if command:
+        return _Parser(command)
+    parser = _Parser(command, recipe_defaults(USUAL))
+    _add_preset(parser)
+    more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
+    parser.epilog = f"{more}\n{parser.epilog}"
+    return parser
+
+
+def _examples(command: str) -> str:
+    """The examples of a command, as they stand in a shell."""
+    lines = ["examples:"]
+    for purpose, arguments in EXAMPLES[command].items():
+        typed = " ".join(filter(None, [COMMAND, command, arguments]))
+        unbroken = re.sub(" (?!--)", "\0", typed)  # lines end before a flag
+        parts = textwrap.wrap(unbroken, 96, break_long_words=False, break_on_hyphens=False)
+        lines += [f"  # {purpose}", "  " + " \\\n      ".join(parts).replace("\0", " ")]
+    return "\n".join(lines)
+
+
 def _boolean(value: str) -> bool:
     try:
         return BOOLEANS[value.lower()]
@@ -105,19 +172,15 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
     config = argv[0] if argv and not argv[0].startswith("-") else ""
     config = str(QUICKSTART) if config == QUICKSTART.stem else config
     if config and not Path(config).is_file():
-        commands = "predict, annotate, report, convert"
+        commands = ", ".join(filter(None, COMMANDS))
         raise UserError(f"{config}: no such file. It is no command ({commands}), flag or YAML file.")
     text = read_yaml(config) if config else ""  # before transformers is imported, which takes seconds
     if "--help" in argv or "-h" in argv:
-        own = (ModelArguments, DataArguments, DistillationOptions, PublishingArguments)
-        parser = _Parser(*own, prog=PROGRAM, usage=USAGE, defaults=recipe_defaults(USUAL))
-        _add_preset(parser)
-        more = "All options of transformers' TrainingArguments are options, too: --help-all lists them."
-        parser.epilog = f"{more} {TRACEBACK_HELP}"
-        parser.print_help()
+        make_parser("").print_help()
         sys.exit()
     from transformers import HfArgumentParser
 
+    from .training.checks import rehearse
     from .training_arguments import DistillationArguments, RunArguments
 
     class Parser(HfArgumentParser):
@@ -147,30 +210,45 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         # Trainer's booleans have a second flag, --no_NAME.
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
         full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
+    environment = dict(os.environ)
     try:
-        return RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        run = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        rehearse(run.training)
+        return run
     except UserError:
         raise
-    except Exception as error:  # TrainingArguments raises nearly anything, from AttributeError to FileNotFoundError
+    except Exception as error:  # Trainer and its arguments raise nearly anything, from AttributeError to ImportError
         if find_fault(error):
             raise
+
+        def attempt(options: Mapping[str, Any]) -> None:
+            os.environ.clear()
+            os.environ.update(environment)  # where TrainingArguments writes for accelerate
+            rehearse(DistillationArguments(**options))
+
         values = vars(full.parse_args(translated))
+        own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
+        own.remove("hub_token")  # which is shown nowhere
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
-        name = _culprit(DistillationArguments, values, [each.dest for each in actions if each], error)
-        if not name and not isinstance(error, ValueError | TypeError):
+        given = [each.dest for each in actions if each and each.dest in own]
+        name = _culprit(attempt, {name: values[name] for name in own}, given, error)
+        if not name and not isinstance(error, ValueError | TypeError | ImportError | RuntimeError):
             raise
         message = str(error).strip()
+        if not name and "ACCELERATE_MIXED_PRECISION" in environment:
+            message = f"{message.rstrip('. ')}. Correct the options or the configuration of accelerate launch."
         if name and "--" not in message:
             message = f"--{name} {values[name]}: {message.rstrip('. ')}. Correct the option, or leave it out."
         raise UserError(message) from error
 
 
-def _culprit(group: type, values: Mapping[str, Any], given: Sequence[str], error: Exception) -> str:
-    """Return which of the given options of a dataclass has to go for an error not to arise, or ""."""
-    own = {field.name: values[field.name] for field in dataclasses.fields(group) if field.init}
+def _culprit(
+    attempt: Callable[[Mapping[str, Any]], None], values: Mapping[str, Any], given: Sequence[str], error: Exception
+) -> str:
+    """Return which of the given options has to go for an attempt not to end in an error, or ""."""
     for name in given:
         try:
-            group(**{other: value for other, value in own.items() if other != name})
+            attempt({other: value for other, value in values.items() if other != name})
         except Exception as remaining:
             if repr(remaining) == repr(error):
                 continue
@@ -213,8 +291,7 @@ def parse_prediction(argv: Sequence[str]) -> PredictionArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    usage = "%(prog)s MODEL --input FILES --output FILE [--flag value ...]"
-    return PredictionArguments(**_parse_command("predict", PredictionArguments, usage, "model", argv))
+    return PredictionArguments(**_parse_command("predict", ["model"], argv))
 
 
 def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
@@ -223,17 +300,7 @@ def parse_annotate(argv: Sequence[str]) -> AnnotateArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing one, or an invalid value.
     """
-    usage = "%(prog)s LABELLER --input FILES --output FILE [--labels LABEL ...] [--flag value ...]"
-    return AnnotateArguments(**_parse_command("annotate", AnnotateArguments, usage, "labeller", argv))
-
-
-def _parse_command(command: str, group: type, usage: str, first: str, argv: Sequence[str]) -> dict[str, Any]:
-    """Parse the arguments after a command, the first of which is the value of the flag `first`."""
-    parser = _Parser(group, prog=f"{PROGRAM} {command}", usage=usage)
-    arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments[0] = f"--{first}={arguments[0]}"
-    return vars(parser.parse_args(_translate_flags(arguments, _option_names(parser))))
+    return AnnotateArguments(**_parse_command("annotate", ["labeller"], argv))
 
 
 def parse_convert(argv: Sequence[str]) -> ConvertArguments:
@@ -242,11 +309,7 @@ def parse_convert(argv: Sequence[str]) -> ConvertArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), a missing name, or an invalid value.
     """
-    parser = _Parser(ConvertArguments, prog=f"{PROGRAM} convert", usage="%(prog)s IN OUT [--flag value ...]")
-    arguments = list(argv)
-    names = [name for name in arguments[:2] if not name.startswith("-")]
-    arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(("input", "output"), names, strict=False)]
-    return ConvertArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+    return ConvertArguments(**_parse_command("convert", ["input", "output"], argv))
 
 
 def parse_report(argv: Sequence[str]) -> ReportArguments:
@@ -255,12 +318,17 @@ def parse_report(argv: Sequence[str]) -> ReportArguments:
     Raises:
         UserError: an unknown flag (the message suggests the nearest known one), or no folder.
     """
-    usage = "%(prog)s FOLDER [FOLDER ...] [--output FILE]"
-    parser = _Parser(ReportArguments, prog=f"{PROGRAM} report", usage=usage)
+    folders = ["--folders"] if argv and not argv[0].startswith("-") else []
+    return ReportArguments(**_parse_command("report", [], [*folders, *argv]))
+
+
+def _parse_command(command: str, first: Sequence[str], argv: Sequence[str]) -> dict[str, Any]:
+    """Parse the arguments after a command, the first of which are the values of the flags `first`."""
+    parser = make_parser(command)
     arguments = list(argv)
-    if arguments and not arguments[0].startswith("-"):
-        arguments.insert(0, "--folders")
-    return ReportArguments(**vars(parser.parse_args(_translate_flags(arguments, _option_names(parser)))))
+    names = [name for name in arguments[: len(first)] if not name.startswith("-")]
+    arguments[: len(names)] = [f"--{flag}={name}" for flag, name in zip(first, names, strict=False)]
+    return vars(parser.parse_args(_translate_flags(arguments, _option_names(parser))))
 
 
 def _option_names(parser: argparse.ArgumentParser) -> set[str]:

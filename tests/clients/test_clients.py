@@ -1,10 +1,9 @@
 """The Python of docs/clients.md, as it stands there."""
 
 import json
-import re
-from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 import tiny
 import torch
@@ -12,8 +11,7 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from hf_distill import Tagger
 
-DOC = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
-BLOCKS = dict(re.findall(r"^## ([^\n]+)\n(?:(?!^## ).)*?```python\n(.*?)```", DOC, flags=re.DOTALL | re.MULTILINE))
+PAGE = pages.ROOT / "docs" / "clients.md"
 TEXTS = [" ".join(words) for words in tiny.sentences(30, seed=6)]
 
 
@@ -26,8 +24,11 @@ def here(tmp_path, monkeypatch):
 
 
 def run(client: str) -> dict:
+    """Run the Python of a section."""
+    heading = PAGE.read_text(encoding="utf-8").split("\n").index(f"## {client}")
+    block = next(block for block in pages.blocks(PAGE) if block.line > heading and block.language == "python")
     names: dict = {"__name__": client}
-    exec(BLOCKS[client], names)
+    pages.run_python(PAGE, block, names)
     return names
 
 

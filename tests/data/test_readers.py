@@ -314,12 +314,20 @@ def test_unlabelled_text_of_a_dataset(tmp_path):
         ("a.jsonl", '{"text": "p53"}\np53\n', "2: not valid JSON"),
         ("a.jsonl", "3\n", "1: expected an object with `text` or `tokens`"),
         ("a.jsonl", '{"text": "p\\u0000"}\n', "1: the text contains a NUL"),
-        ("a.parquet", "p53", ": not a Parquet file"),
+        ("a.parquet", "p53", ": not a whole Parquet file"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, name, content, says):
     path = write(tmp_path, content, name)
     assert refusal_of(load_unlabeled, [path], "apart").startswith(f"{path}:{says.removeprefix(':')}")
+
+
+def test_a_damaged_page_of_parquet_is_refused(tmp_path):
+    path = tmp_path / "a.parquet"
+    Dataset.from_dict({"text": ["p53 binds"] * 100}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(20) + content[24:])
+    assert refusal_of(load_unlabeled, [str(path)], "apart").startswith(f"{path}: not a whole Parquet file: ")
 
 
 def test_lines_that_look_a_little_like_something_else_are_text(tmp_path):

@@ -12,8 +12,8 @@ def test_leaked_sentences():
         return Dataset.from_list(rows, features=SENTENCES)
 
     train = corpus("a b", "c", "a", "d e", "c")
-    assert find_leaked(train, [corpus("c", "x"), corpus("d e", "b a")]) == [1, 3, 4]
-    assert find_leaked(train, [corpus("ab", "b")]) == []
+    assert find_leaked(train, [corpus("c", "x"), corpus("d e", "b a")]).nonzero()[0].tolist() == [1, 3, 4]
+    assert not find_leaked(train, [corpus("ab", "b")]).any()
 
 
 def test_sentences_differ_where_words_do():

@@ -90,6 +90,13 @@ def test_a_path_that_is_too_long_is_shown_in_part(corpora, command, capsys):
     assert "aaa... (5,00" in error and "choose a shorter one" in error and len(error) < 400
 
 
+def test_a_message_that_quotes_too_much_is_shown_in_part(corpora, capsys):
+    assert main(["convert", "train.tsv", "out.tsv", "--nested", LONG]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("argument --nested: invalid choice: 'aaa") and error.endswith("'first'). See --help.\n")
+    assert len(error) <= 2001
+
+
 def test_an_error_of_this_program_keeps_its_traceback():
     for error in (FileNotFoundError(2, "No such file", "gone"), KeyError("a"), RuntimeError("unexpected")):
         assert find_fault(error) is None
@@ -156,6 +163,7 @@ def test_a_stop_of_predict_leaves_neither_processes_nor_files(tmp_path):
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        env=os.environ | {"TQDM_DELAY": "0"},  # the bar shows at once that it is at work
         start_new_session=True,
     )
     assert process.stderr

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -17,7 +19,7 @@ from transformers import (
 )
 
 from hf_distill.evaluation.metrics import count
-from hf_distill.publishing.onnx_export import export_onnx, write_onnx
+from hf_distill.publishing.onnx_export import _without_lines, export_onnx, write_onnx
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
 from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification
 from hf_distill.runtime.onnx_model import OnnxModel
@@ -134,3 +136,9 @@ def test_a_model_that_pads_by_length_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match="type longformer holds for sentences of one length"):
         export_onnx(model, tmp_path, TEXT["tokens"], TEXT["tags"])
     assert not list(tmp_path.iterdir())
+
+
+def test_only_what_is_known_is_left_out_of_standard_error(capfd):
+    with _without_lines(b"type is missing"):
+        os.write(2, b"[W1] Warning: the type is missing\n[W2] Warning: something else\n")  # as C++ does
+    assert capfd.readouterr().err == "[W2] Warning: something else\n"

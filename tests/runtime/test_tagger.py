@@ -154,6 +154,7 @@ CONFIG, SETTINGS = "config.json", "tokenizer_config.json"
         (damage(CONFIG, "[]"), "config.json: expected an object"),
         (damage(CONFIG, "{"), "config.json: cannot be read as JSON"),
         (damage(CONFIG, "[" * 100_000), "config.json: cannot be read as JSON"),
+        (damage(SETTINGS, '{"pad_token": "\\udcff"}'), "tokenizer_config.json: cannot be read as JSON"),
         (change(CONFIG, tags=()), "config.json: names no tags, so that this is no student of hf_distill"),
         (change(CONFIG, tags=5), "config.json: tags is a list of different tags"),
         (change(CONFIG, tags=[1, "O"]), "config.json: tags is a list of different tags"),

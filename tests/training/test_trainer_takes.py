@@ -2,9 +2,9 @@
 
 import gc
 import re
-from pathlib import Path
 
 import numpy as np
+import pages
 import pytest
 import tiny
 import torch
@@ -30,7 +30,7 @@ from hf_distill.training.batching import DistillationCollator
 from hf_distill.training.trainer import DistillationTrainer
 from hf_distill.training_arguments import DistillationArguments
 
-PAGE = (Path(__file__).parents[2] / "docs" / "trainer.md").read_text(encoding="utf-8")
+PAGE = pages.ROOT / "docs" / "trainer.md"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -456,12 +456,10 @@ def test_losses_that_cannot_be_used_are_refused(make, tokenizer):
 def test_the_examples_of_the_page(tmp_path, monkeypatch, number):
     if number == 0:
         pytest.importorskip("optuna")
-    for name, count, seed in (("train.tsv", 60, 1), ("devel.tsv", 30, 2)):
-        tiny.write_tsv(tmp_path / name, count, seed)
-    save_model(tiny.bert(tiny.wordpiece()), tiny.wordpiece(), tmp_path / "my-org" / "biobert-genes")
+    pages.write_folder(tmp_path)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[number], names)
+    pages.run_python(PAGE, pages.blocks(PAGE)[number], names)
     if number == 0:
         assert names["best"].hyperparameters.keys() == {"dropout", "learning_rate"}
     else:

@@ -4,7 +4,7 @@ import tiny
 from hf_distill.data.corpora import Corpora
 from hf_distill.parsing import parse_arguments
 from hf_distill.runtime.tags import UserError
-from hf_distill.workflow.preparation import baseline_arguments, check_metric, prepare_arguments
+from hf_distill.workflow.preparation import baseline_arguments, check_metric, prepare_arguments, summary
 
 
 @pytest.mark.parametrize(
@@ -105,3 +105,49 @@ def test_the_metric_is_measured_on_devel():
     with pytest.raises(UserError, match="--metric_for_best_model LOC_f1 is not measured.*mentions of GENE"):
         check("--metric_for_best_model", "LOC_f1")
     check("--metric_for_best_model", "LOC_f1", "--eval_strategy", "no", "--load_best_model_at_end", "0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "stages"),
+    [
+        (
+            "--teacher_model_name_or_path a b --companions 2 --max_steps 7 --output_dir out",
+            [
+                "has each teacher label 100 sentences, once; what is stored already is not labelled again",
+                "trains 2 small student(s) that teach beside the teacher",
+                "trains the student, a bilstm of 2 x 300, on the teacher's answers to 80 sentences, in about 7 steps",
+                "evaluates the student, exports it to ONNX, writes report.html",
+            ],
+        ),
+        (
+            "--distillation 0 --model_name tinybert --num_train_epochs 2",
+            [
+                "trains the student, a tinybert of 4 x 312, on the labels of 20 sentences, in about 2 steps",
+                "evaluates the student, writes report.html",
+            ],
+        ),
+        (
+            "--path_to_annotations answers.jsonl --num_train_epochs 2 --batch_size 40 --preset recipe",
+            [
+                "trains the student, a bilstm of 2 x 300, on stored answers to 80 sentences, in about 4 steps",
+                "evaluates the student, exports it to ONNX, writes report.html",
+            ],
+        ),
+        (
+            "--do_train 0 --student_model_name_or_path s --teacher_model_name_or_path t --measure_time 1",
+            [
+                "has the teacher label 20 sentences, once; what is stored already is not labelled again",
+                "evaluates a trained student, measures its cost, writes report.html",
+            ],
+        ),
+        (
+            "--do_train 0 --do_train_teacher 1 --teacher_model_name_or_path e --teacher_num_train_epochs 3",
+            ["fine-tunes e into a teacher on 20 labelled sentences, in 3 epochs"],
+        ),
+    ],
+)
+def test_a_run_says_what_it_will_do(flags, stages):
+    rows, text = tiny.corpus(20, seed=0), tiny.corpus(60, seed=1, labelled=False)
+    corpora = Corpora(rows, rows, tiny.TAGS, unlabeled=text)
+    arguments = prepare_arguments(parse_arguments([*tiny.DATA, "--use_cpu", "1", *flags.split()]))
+    assert [line[2:] for line in summary(arguments, corpora).splitlines() if line.startswith("- ")] == stages

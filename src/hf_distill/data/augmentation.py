@@ -58,7 +58,7 @@ def augment(
         ValueError: an argument is out of range, or a row has no tags, a different number of tags and tokens, or invalid
                 tags.
 
-    Example:
+    Examples:
         >>> train = load_tsv("train.tsv", "IOBES")
         >>> replaced = augment(train, rounds=3, mr_p=0, sis_p=0, num_proc=2)
         >>> all(len(row["tokens"]) == len(row["tags"]) for row in replaced)

@@ -262,10 +262,10 @@ def _augment(
 def _check_leaks(name: str, dataset: Dataset, held_out: Sequence[Dataset], drop: bool) -> Dataset:
     """Log, and with `drop` remove, the sentences that also occur in devel or test data."""
     leaked = find_leaked(dataset, held_out)
-    if leaked and PartialState().is_main_process:
+    if leaked.any() and PartialState().is_main_process:
         action = "dropped" if drop else "kept; --drop_leaked 1 drops them"
-        logger.warning(f"{len(leaked)} sentences of the {name} data also stand in devel or test data ({action}).")
-    return dataset.select(sorted(set(range(len(dataset))) - set(leaked))) if leaked and drop else dataset
+        logger.warning(f"{leaked.sum()} sentences of the {name} data also stand in devel or test data ({action}).")
+    return dataset.select(np.flatnonzero(~leaked)) if drop and leaked.any() else dataset
 
 
 def _sample(name: str, dataset: Dataset, number: int, seed: int) -> Dataset:

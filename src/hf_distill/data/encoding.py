@@ -47,7 +47,7 @@ def encode_dataset(
         (subwords) and `labels` (one per word; -100 in unlabelled sentences), whose feature names the tags:
         `List(ClassLabel(tags))`.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> train, tokenizer = load_tsv("train.tsv", "IOBES"), AutoTokenizer.from_pretrained("my-org/biobert-genes")
         >>> rows = encode_dataset(train, tokenizer, 512, tags)

@@ -63,9 +63,9 @@ def read_job(folder: Path) -> dict:
     """
     try:
         job = read_json(folder / JOB_NAME)
-    except ValueError:
+    except UserError:
         job = {}
-    if not job or not isinstance(job, dict):
+    if not job:
         raise UserError(
             f"{folder / JOB_NAME} is missing or damaged, so that nobody knows what {folder} holds. Choose another "
             "--output_dir, or remove that folder."

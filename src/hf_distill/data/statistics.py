@@ -28,10 +28,10 @@ def sentence_keys(dataset: Dataset) -> np.ndarray:
     return np.concatenate([np.array([], dtype="S16"), *(hash_sentences(batch["tokens"]) for batch in batches)])
 
 
-def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> list[int]:
-    """Return the rows of `dataset` whose sentence also occurs in one of the evaluation datasets."""
+def find_leaked(dataset: Dataset, evaluation: Iterable[Dataset]) -> np.ndarray:
+    """Return whether the sentence of each row of `dataset` also occurs in one of the evaluation datasets."""
     evaluation_keys = np.concatenate([np.array([], dtype="S16"), *(sentence_keys(each) for each in evaluation)])
-    return np.flatnonzero(np.isin(sentence_keys(dataset), evaluation_keys)).tolist()
+    return np.isin(sentence_keys(dataset), evaluation_keys)
 
 
 def mention_counts(dataset: Dataset) -> dict[str, int]:

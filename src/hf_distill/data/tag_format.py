@@ -31,7 +31,7 @@ class TagFormat:
         aliases: a table of `ENTITY_ALIASES`, applied to what is not renamed.
         names: the tags that integers stand for, in order.
 
-    Example:
+    Examples:
         >>> genes = TagFormat(renamed=(("GENE", "Gene"),))
         >>> train = load_tsv("train.tsv", "IOBES", tag_format=genes)
     """

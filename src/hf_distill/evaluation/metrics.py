@@ -29,7 +29,7 @@ class EntityScores(evaluate.Metric):
 
     Unlike `evaluate.load("seqeval")`, it needs no access to the Hub.
 
-    Example:
+    Examples:
         >>> gold, found = [["B-GENE", "E-GENE", "O", "S-GENE"]], [["S-GENE", "O", "O", "S-GENE"]]
         >>> EntityScores().compute(predictions=found, references=gold, scheme="IOBES")["f1"]
         0.5

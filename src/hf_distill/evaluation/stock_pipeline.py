@@ -37,7 +37,9 @@ def compare_pipelines(student: Student, corpus: Dataset) -> dict[str, float]:
     limit = window_length(student.tokenizer, student.model.config)  # many tokenizers have none of their own
     settings = {"is_split_into_words": False, "tokenizer_params": {"max_length": limit}}
     found: dict[str, set] = {name: set() for name in (*STRATEGIES, "own")}
-    for number, text in enumerate(tqdm([each["text"] for each in located], desc="Comparing pipelines")):
+    for number, text in enumerate(
+        tqdm([each["text"] for each in located], desc="Comparing pipelines", unit=" sentences")
+    ):
         mentions = {"own": own(text)}
         outputs = [stock.forward(chunk) for chunk in stock.preprocess(text, **settings)]
         for name in STRATEGIES:

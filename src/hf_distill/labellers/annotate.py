@@ -110,7 +110,7 @@ def _ask(args: AnnotateArguments, labeller: Labeller, partial: Path, done: int, 
     with (
         writing(partial),
         open(partial, "a", encoding="utf-8", newline="\n") as file,
-        tqdm(total=total, initial=done, unit="text", desc="Annotating") as progress,
+        tqdm(total=total, initial=done, unit=" texts", desc="Annotating") as progress,
     ):
         try:
             for (text, fields), answer in zip(texts, answers, strict=True):

@@ -36,8 +36,8 @@ class TokenClassifier:
 
     def annotate(self, texts: Iterable[str]) -> Iterator[Answer]:
         """See `Labeller`."""
-        for content, _ in tag_chunks(_chunks(texts), self.setup, self.workers):
-            for line in content.splitlines():
+        for tagged in tag_chunks(_chunks(texts), self.setup, self.workers):
+            for line in tagged.content.splitlines():
                 found = json.loads(line)["mentions"]
                 yield Answer([mention for mention in found if mention["entity_group"] in self.labels])
 

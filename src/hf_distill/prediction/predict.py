@@ -9,6 +9,7 @@ import glob
 import gzip
 import json
 import os
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ from .tagging import (
     OUTPUTS,
     Chunk,
     Setup,
+    Tagged,
     Text,
     begins_inside,
     deaf_to_interrupts,
@@ -77,13 +79,15 @@ def predict(args: PredictionArguments) -> None:
         part_name = f"{TEMPORARY}{Path(args.output).name}.part-{token}"
         parts = [Path(args.output).with_name(f"{part_name}-{index}") for index in range(processes.number)]
         part = parts[processes.index]
-        lengths, wordless = [], 0
+        lengths, words, wordless, start = list[int](), 0, 0, time.perf_counter()
         try:
             with open(part, "wb") as file, _progress(args.input, not main) as progress:
                 own_chunks = islice(_chunks(args.input, progress), processes.index, None, processes.number)
-                for content, skipped in tag_chunks(own_chunks, setup, workers):
-                    lengths.append(file.write(content))
-                    wordless += skipped
+                for tagged in tag_chunks(own_chunks, setup, workers):
+                    lengths.append(file.write(tagged.content))
+                    words += tagged.words
+                    wordless += tagged.skipped
+                    progress.set_postfix_str(f"{words / (time.perf_counter() - start):,.0f} words/s", refresh=False)
             gathered = processes.gather((lengths, wordless))
             if main:
                 _join_parts(args, parts, [lengths for lengths, _ in gathered])
@@ -316,10 +320,10 @@ def _chunks(paths: Sequence[str], progress: tqdm) -> Iterator[Chunk]:
                     )
 
 
-def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[tuple[bytes, int]]:
+def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[Tagged]:
     """Yield the result of `tag_chunk` for each chunk, in order. At most two chunks per worker are pending."""
     with ProcessPoolExecutor(workers, get_context("spawn"), exit_with_parent) as pool:
-        pending: deque[Future[tuple[bytes, int]]] = deque()
+        pending: deque[Future[Tagged]] = deque()
         try:
             for chunk in chunks:
                 with deaf_to_interrupts():

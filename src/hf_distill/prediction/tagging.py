@@ -15,7 +15,7 @@ from itertools import islice
 from multiprocessing import parent_process, resource_tracker
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..data.formats.writing import to_json
 from ..files import decode_line
@@ -100,18 +100,23 @@ def exit_with_parent() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
-    """Tag a chunk.
+class Tagged(NamedTuple):
+    """The output of a chunk, the number of words read, and that of skipped texts (without words, if it is TSV)."""
 
-    Returns:
-        The chunk's output, and the number of skipped texts (those without words, if the output is TSV).
+    content: bytes
+    words: int
+    skipped: int
+
+
+def tag_chunk(setup: Setup, chunk: Chunk) -> Tagged:
+    """Tag a chunk.
 
     Raises:
         UserError: the chunk is invalid (`PATH:LINE:`), or the model cannot be loaded.
     """
     texts = list(read_chunk(chunk))
     if not texts:
-        return b"", 0
+        return Tagged(b"", 0, 0)
     tagger = _load_tagger(setup)
     scheme = "IOB2" if ending(setup.output) == ".conll" else detect_scheme(setup.tags)
     located, logits = tagger.predict([text for text, _, _ in texts])
@@ -135,7 +140,7 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> tuple[bytes, int]:
             lines.append("")
         else:
             skipped += 1
-    return _to_bytes(lines, setup.output), skipped
+    return Tagged(_to_bytes(lines, setup.output), sum(len(text["words"]) for text in located), skipped)
 
 
 def read_chunk(chunk: Chunk) -> Iterator[Text]:

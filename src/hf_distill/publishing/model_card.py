@@ -27,6 +27,7 @@ from .tables import (
     markdown,
     markdown_table,
     on_hub,
+    read_benchmark,
     recipe_table,
     score_tables,
     size_table,
@@ -53,7 +54,7 @@ def write_card(folder: Path, arguments: RunArguments, corpora: Corpora, results:
         UserError: the template cannot be rendered.
     """
     data_args, args, publishing = arguments.data, arguments.training, arguments.publishing
-    config, benchmark = (read_json(folder / f"{name}.json") for name in ("config", "benchmark"))
+    config, benchmark = read_json(folder / "config.json"), read_benchmark(folder)
     state = training_state(folder)
     model_id = args.hub_model_id or folder.resolve().name
     teachers = teachers_used(arguments.model, args)

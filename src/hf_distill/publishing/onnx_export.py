@@ -3,10 +3,13 @@
 import copy
 import importlib.util
 import inspect
+import os
+import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -258,8 +261,7 @@ def _trace(model: PreTrainedModel, path: str) -> None:
         inputs[SEGMENTS] = torch.zeros(1, 1, dtype=torch.long)
         axes[SEGMENTS] = {0: "segments_batch", 1: "segments_length"}
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # tracer warnings; export_onnx compares the outputs instead
+        with _without_known_warnings(), torch.no_grad():
             torch.onnx.export(
                 _LogitsOnly(model, list(inputs)).eval(),
                 tuple(inputs.values()),
@@ -276,6 +278,43 @@ def _trace(model: PreTrainedModel, path: str) -> None:
             f"--export onnx: PyTorch cannot export a student of type {kind}: {str(error).splitlines()[0]} Use another "
             "student, or --export none."
         ) from None
+
+
+@contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    """Keep to itself what PyTorch's exporter says of every student, and `export_onnx` checks by comparing answers."""
+    with warnings.catch_warnings(), _without_lines(b"type is missing, so it may result in wrong shape inference"):
+        # A condition is traced as it turned out.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        # An LSTM may depend on the batch size (packed sequences do not), an operator becomes several.
+        warnings.filterwarnings("ignore", message="Exporting a model to ONNX with a batch_size other than 1")
+        warnings.filterwarnings("ignore", message="Exporting aten::index operator")
+        # There is a newer exporter, which lacks packed sequences.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message="You are using the legacy TorchScript")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, message="The feature will be removed")
+        yield
+
+
+@contextmanager
+def _without_lines(known: bytes) -> Iterator[None]:
+    """Leave out lines in which `known` stands of what is written to standard error meanwhile, from C++ too.
+
+    All other lines are written when it ends.
+    """
+    sys.stderr.flush()
+    with TemporaryFile() as written:
+        standard_error = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(standard_error, 2)
+            os.close(standard_error)
+            written.seek(0)
+            for line in written:
+                if known not in line:
+                    os.write(2, line)
 
 
 def _check_same(what: str, expected: Sequence[list], found: Sequence[list]) -> None:

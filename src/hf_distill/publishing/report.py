@@ -1,6 +1,7 @@
 """The report: an HTML page about one or more runs, from the files in their output directories."""
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ..evaluation.scores import RESULTS_NAME, Results
 from ..files import read_json, read_yaml, training_state, write_text
 from ..runtime.tags import UserError, spans
 from .plots import Point, brief, f1_against_cost, reliability_diagram, svg, threshold_curve, training_curve
-from .tables import NAMES, SCORE_HEADER, gain_cells, score_cells
+from .tables import NAMES, SCORE_HEADER, gain_cells, read_benchmark, score_cells
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 MOST_SENTENCES = 5000  # of a run on the page
@@ -94,21 +95,35 @@ def write_report(folders: Sequence[str | Path], output: str | Path) -> None:
 
 
 def _read_run(folder: Path, name: str) -> Run:
-    results = Results.from_dict(read_json(folder / RESULTS_NAME))
+    results = _read_results(folder / RESULTS_NAME)
     if not results.scores("student", "eval"):
         raise UserError(
             f"{folder}: there are no results here (all_results.json). Name the --output_dir of a run that is finished."
         )
     settings, job = folder / "run.yaml", read_json(folder / JOB_NAME)
+    history = training_state(folder).get("log_history", [])
+    if not isinstance(history, list) or not all(isinstance(entry, dict) for entry in history):
+        raise UserError(f"{folder}: trainer_state.json: log_history is no list of objects. Remove that file.")
     return Run(
         name,
         folder,
         results,
-        read_json(folder / "benchmark.json"),
-        training_state(folder).get("log_history", []),
+        read_benchmark(folder),
+        history,
         _read_settings(settings) if settings.exists() else {},
-        {name: job[f"{name} data"] for name in EVALUATED if f"{name} data" in job},
+        {name: str(job[f"{name} data"]) for name in EVALUATED if f"{name} data" in job},
     )
+
+
+def _read_results(path: Path) -> Results:
+    scores = read_json(path)
+    wrong = [name for name, value in scores.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+    if wrong:
+        raise UserError(f"{path}: {wrong[0]} is {scores[wrong[0]]!r:.80}, no number. Evaluate the student again.")
+    try:
+        return Results.from_dict(scores)
+    except TypeError as error:
+        raise UserError(f"{path}: of a difference, a bound is missing ({error}). Evaluate the student again.") from None
 
 
 def _read_settings(path: Path) -> dict:
@@ -320,12 +335,31 @@ def _mention_scores(cells: Sequence[str]) -> list[float]:
 def _read_predictions(path: Path) -> Iterator[tuple[tuple[str, ...], ...]]:
     """Yield words, gold tags, tags and scores of the teacher, and tags and scores of the student, of each sentence."""
     with open(path, encoding="utf-8", newline="\n") as file:
-        for blank, lines in itertools.groupby(file, key=lambda line: line == "\n"):
-            if not blank:
-                columns = tuple(zip(*(line.rstrip("\n").split("\t") for line in lines), strict=True))
-                if len(columns) != 6:
-                    raise UserError(
-                        f"{path}: has {len(columns)} columns, not 6 (word, gold tag, tag and score of teacher and of "
-                        "student). Run with --do_train 0 to evaluate the student again."
-                    )
-                yield columns
+        for blank, lines in itertools.groupby(enumerate(file, 1), key=lambda line: line[1] == "\n"):
+            if blank:
+                continue
+            numbers, rows = zip(*((number, line.rstrip("\n").split("\t")) for number, line in lines), strict=True)
+            if len(rows[0]) != 6:
+                raise UserError(
+                    f"{path}: has {len(rows[0])} columns, not 6 (word, gold tag, tag and score of teacher and of "
+                    "student). Run with --do_train 0 to evaluate the student again."
+                )
+            if not _are_predictions(rows):
+                raise UserError(
+                    f"{path}:{numbers[0]}: not as it was written: each line has 6 columns, each mention a score at its "
+                    "first word. Run with --do_train 0 to evaluate the student again."
+                )
+            yield tuple(zip(*rows, strict=True))
+
+
+def _are_predictions(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether all lines of a sentence have six columns, and each mention of teacher and student has a score."""
+    if any(len(row) != 6 for row in rows):
+        return False
+    _, _, *by_model = zip(*rows, strict=True)
+    for tags, cells in (by_model[:2], by_model[2:]):
+        scores = [cell for cell in cells if cell != NO_SCORE]
+        found = [] if tags[0] == NO_TEACHER else spans(tags)
+        if len(scores) != len(found) or not all(re.fullmatch(r"[01]\.\d+", score) for score in scores):
+            return False
+    return True

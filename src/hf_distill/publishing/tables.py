@@ -17,7 +17,9 @@ from ..data.statistics import mention_counts, word_count
 from ..evaluation.calibration import ScoredMentions
 from ..evaluation.metrics import Difference
 from ..evaluation.scores import Results
+from ..files import read_json
 from ..runtime.onnx_model import MODEL_NAME, QUANTIZED_NAME
+from ..runtime.tags import UserError
 from ..training_arguments import DistillationArguments, RunArguments
 
 NAMES = {
@@ -274,6 +276,21 @@ def size_table(folder: Path, results: Results) -> str:
         if (folder / name).exists()
     ]
     return markdown_table(["file", "MB", "F1 on the development data"], rows)
+
+
+def read_benchmark(folder: Path) -> dict:
+    """Read the `benchmark.json` of a run; empty if there is none.
+
+    Raises:
+        UserError: it is not what `--measure_time` writes.
+    """
+    path = folder / "benchmark.json"
+    benchmark = read_json(path)
+    try:
+        cost_table(benchmark)
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: is not what --measure_time writes. Remove it, or measure anew.") from None
+    return benchmark
 
 
 def cost_table(benchmark: Mapping) -> str:

@@ -36,7 +36,7 @@ class BiLSTMConfig(PretrainedConfig):
     Raises:
         UserError: a field does not hold what it should.
 
-    Example:
+    Examples:
         >>> BiLSTMConfig(hidden_size=128, num_hidden_layers=1, num_labels=5).model_type
         'bilstm'
     """

@@ -47,6 +47,7 @@ def _has_positions(value: Any) -> bool:
 _SIZE = ("a number from 1", lambda value: _is_whole(value, 1))
 # What each field holds if it is there and not null.
 FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "return_dict": ("true, because outputs are read by their names", lambda value: value is True),
     "model_type": ("a name", lambda value: isinstance(value, str)),
     "tags": ("a list of different tags, O and others such as B-GENE", _are_tags),
     "id2label": ("an object with the name of each label's number", _are_names),

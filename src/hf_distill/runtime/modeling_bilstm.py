@@ -80,7 +80,7 @@ def _read_mask(attention_mask: Tensor | None, given: Tensor) -> Tensor:
 class BiLSTMForTokenClassification(PreTrainedModel):
     """Token classifier: embeddings, a stacked bidirectional LSTM, and a linear or two-layer head.
 
-    Example:
+    Examples:
         >>> student = BiLSTMForTokenClassification(BiLSTMConfig(vocab_size=100, num_labels=5))
         >>> student(input_ids=torch.tensor([[2, 7, 3]])).logits.shape
         torch.Size([1, 3, 5])

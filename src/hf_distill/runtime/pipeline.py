@@ -61,7 +61,7 @@ class MentionPipeline(Pipeline):
         onnx: name of a file in the model's `onnx` folder ("model_quantized.onnx") to run instead of PyTorch.
         threads: number of ONNX Runtime threads; 0 for all cores.
 
-    Example:
+    Examples:
         >>> find = pipeline(model="student", trust_remote_code=True)
         >>> mentions = find("Loss of p53 raised MDM2 levels.")
         >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
@@ -90,7 +90,7 @@ class MentionPipeline(Pipeline):
             assert path is not None  # cached_file raises OSError for a missing file
             self.network = OnnxModel(path, config, threads)
 
-    def __call__(self, inputs, is_split_into_words: bool = False, **kwargs):
+    def __call__(self, inputs: Any, is_split_into_words: bool = False, **kwargs: Any) -> Any:
         """Find the mentions in one text or in several (a list, tuple, array, column, dataset or iterator).
 
         Args:

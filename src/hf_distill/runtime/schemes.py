@@ -52,7 +52,7 @@ def read_labels(
     Raises:
         UserError: the names are of no scheme, of several, or not of `scheme`.
 
-    Example:
+    Examples:
         >>> read_labels({"O": "", "U-LOC": "", "B-LOC": "", "L-LOC": ""})
         ('BILOU', {'O': 'O', 'U-LOC': 'S-LOC', 'B-LOC': 'B-LOC', 'L-LOC': 'E-LOC'})
     """

@@ -87,7 +87,7 @@ class Tagger:
     Attributes:
         precision: "int8" or "fp32": what runs.
 
-    Example:
+    Examples:
         >>> find = Tagger.from_pretrained("student")
         >>> mentions = find("Loss of p53 raised MDM2 levels.")
         >>> both = find([["Loss", "of", "p53"], ["MDM2"]], is_split_into_words=True)
@@ -148,7 +148,12 @@ class Tagger:
         """
         return cls(find_student(name, _onnx_files(precision), revision), precision, threads)
 
-    def __call__(self, texts, is_split_into_words: bool = False, threshold: Threshold = None) -> list:
+    def __call__(
+        self,
+        texts: str | Iterable[str] | Iterable[Sequence[str]],
+        is_split_into_words: bool = False,
+        threshold: Threshold = None,
+    ) -> list:
         """Find the mentions of a text, or of each of a list of texts.
 
         Args:
@@ -163,7 +168,7 @@ class Tagger:
         """
         if isinstance(texts, dict | set | bytes) or not isinstance(texts, Iterable):
             raise UserError(f"Expected a text or a list of texts, not {texts!r:.80}.")
-        batch = [texts] if isinstance(texts, str) else list(texts)
+        batch: list[Any] = [texts] if isinstance(texts, str) else list(texts)
         single = isinstance(texts, str) or (is_split_into_words and bool(batch) and isinstance(batch[0], str))
         if single and not isinstance(texts, str):
             batch = [batch]
@@ -285,6 +290,7 @@ def read_object(path: Path) -> dict[str, Any]:
         if len(read) > LARGEST_OBJECT:
             raise UserError(f"{path}: larger than {LARGEST_OBJECT:,} bytes.")
         content = json.loads(read.decode())
+        json.dumps(content, ensure_ascii=False).encode()  # fails for half a character
     except UserError:
         raise
     except FileNotFoundError:

@@ -38,7 +38,7 @@ def word_shape(word: str) -> str:
     """Return a word with `X` for each capital letter, `x` for any other, `d` for each digit, and of the same character
     at most three in a row.
 
-    Example:
+    Examples:
         >>> word_shape("p53-Kinase")
         'xdd-Xxxx'
     """

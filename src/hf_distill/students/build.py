@@ -74,7 +74,7 @@ def build_student(
         UserError: the teacher lacks the requested embeddings or layers, a loaded student does not fit the arguments,
             or a checkpoint does not fit the student.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher = load_teacher("my-org/biobert-genes", tags)
         >>> student = build_student(ModelArguments(hidden_size=128), tags, teacher.tokenizer)

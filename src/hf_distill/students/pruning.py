@@ -15,6 +15,8 @@ from ..runtime.tags import UserError
 from ..runtime.windows import POSITIONS_AFTER_PADDING, subwords
 from ..teachers.loading import generic_tokenizer
 
+READ_AT_ONCE = TRIED_SENTENCES = 1000
+
 
 def prune_vocabulary(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]
@@ -27,7 +29,8 @@ def prune_vocabulary(
     Args:
         model: a token classifier.
         tokenizer: its tokenizer.
-        sentences: the text, as lists of words.
+        sentences: the text, as lists of words; read a part at a time, so that a column of a dataset need not fit into
+            memory.
 
     Returns:
         The tokenizer for the smaller model.
@@ -38,10 +41,12 @@ def prune_vocabulary(
     embeddings = model.get_input_embeddings()
     weight = embeddings.get_parameter("weight")
     padding: Any = getattr(embeddings, "padding_idx", None)
-    used = {index for ids, _ in subwords(tokenizer, sentences) for index in ids}
+    used: set[int] = set()
+    for start in range(0, len(sentences), READ_AT_ONCE):
+        used.update(*(ids for ids, _ in subwords(tokenizer, sentences[start : start + READ_AT_ONCE])))
     pruned, kept = _prune_tokenizer(tokenizer, used, len(weight))
     places = {old: new for new, old in enumerate(kept)}
-    for words in sentences[:1000]:
+    for words in sentences[:TRIED_SENTENCES]:
         (before, _), (after, _) = next(subwords(tokenizer, [words])), next(subwords(pruned, [words]))
         if [places[index] for index in before] != after:
             raise UserError(

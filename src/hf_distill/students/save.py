@@ -12,7 +12,7 @@ from ..runtime.pipeline import MentionPipeline
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> None:
     """Save a model, its tokenizer and the remote code that transformers needs to load it without this package.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher = load_teacher("my-org/biobert-genes", tags)
         >>> save_model(build_student(ModelArguments(), tags, teacher.tokenizer), teacher.tokenizer, "student")

@@ -34,5 +34,10 @@ class Student:
         tags: Sequence[str],
         max_seq_length: int | None = None,
     ) -> Student:
-        """A student whose windows are as long as model and tokenizer allow, and at most `max_seq_length`."""
-        return cls(model, tokenizer, window_length(tokenizer, model.config, max_seq_length), list(tags))
+        """A student whose windows are as long as model and tokenizer allow, and at most `max_seq_length`; that becomes
+        the tokenizer's own limit, so that whoever loads it reads windows like those of the training.
+        """
+        length = window_length(tokenizer, model.config, max_seq_length)
+        if max_seq_length:
+            tokenizer.model_max_length = length
+        return cls(model, tokenizer, length, list(tags))

@@ -37,7 +37,7 @@ class StoredAnswers:
         confidence: the probability of mentions.
         scored: whether scores count.
 
-    Example:
+    Examples:
         >>> [gliner] = stored_answers(corpora.annotations, corpora.tags, corpora.eval)
         >>> gliner.predict(corpora.unlabeled["tokens"][:1])[0].shape == (len(corpora.unlabeled["tokens"][0]), 5)
         True

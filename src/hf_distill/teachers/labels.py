@@ -70,7 +70,7 @@ class LabelMap:
         foreign: the classes of other entity types.
         neighbours: the head's scheme, IOB2 or IOB1 (IO, too), if the words beside it count; else None.
 
-    Example:
+    Examples:
         >>> match_labels(["O", "B-GENE", "I-GENE"], ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]).classes
         ((0,), (1,), (2,), (2,), (1,))
     """

@@ -46,6 +46,7 @@ PACKAGED_ENCODER_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb
 # Words with digits, hyphens, accents, apostrophes and of several scripts, in which tokenizers differ.
 PROBE = "Naïve HeLa co-transfected Δψ (p53) p53 IL-2's 's 10.5 1,000 μg/ml Müller हिन्दी ไทย 中文 العربية".split()
 RARE, RARE_SHARE = 2, 0.01  # so many words, or this share of them, may be cut otherwise
+PROBED_AT_ONCE = 1000  # words: what transformers makes of each takes kilobytes
 
 logger = logging.get_logger(__name__)
 
@@ -205,11 +206,15 @@ def _with_prefix_space(
     probe = [*PROBE, *words]
     options: dict[str, Any] = {"add_special_tokens": False, "verbose": False}
     anchor = tokenizer("the", **options)["input_ids"]
-    texts = tokenizer([f"the {word}" for word in probe], **options)["input_ids"]
 
     def otherwise(variant: PreTrainedTokenizerBase) -> list[str]:
-        cut = variant([[word] for word in probe], is_split_into_words=True, **options)["input_ids"]
-        return [word for word, ids, text in zip(probe, cut, texts, strict=True) if anchor + ids != text]
+        found: list[str] = []
+        for start in range(0, len(probe), PROBED_AT_ONCE):
+            part = probe[start : start + PROBED_AT_ONCE]
+            texts = tokenizer([f"the {word}" for word in part], **options)["input_ids"]
+            cut = variant([[word] for word in part], is_split_into_words=True, **options)["input_ids"]
+            found += [word for word, ids, text in zip(part, cut, texts, strict=True) if anchor + ids != text]
+        return found
 
     variants: tuple[Callable[[], PreTrainedTokenizerBase], ...] = (
         lambda: tokenizer,

@@ -12,7 +12,7 @@ def head_name(model: PreTrainedModel) -> str:
     Raises:
         UserError: outside of the encoder no linear layer has as many outputs as the model has labels.
 
-    Example:
+    Examples:
         >>> head_name(load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE"]).model)
         'classifier'
     """

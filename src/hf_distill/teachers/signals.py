@@ -44,7 +44,7 @@ class SignalStore:
     digest of its content is the name of each, and is checked once. Each distinct sentence is computed once, by one
     process.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> text = load_unlabeled(["pubmed.txt"])
         >>> store = SignalStore(load_teacher("my-org/biobert-genes", tags), text, "signals")
@@ -172,7 +172,7 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
     Raises:
         UserError: the teachers were loaded for other labels than the dataset is encoded for, or in another order.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
         >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)

@@ -59,7 +59,7 @@ class Teacher:
         labels: how its classes become the student's labels.
         max_length: subwords per window, special tokens included.
 
-    Example:
+    Examples:
         >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE"])
         >>> [logits] = teacher.predict([["Loss", "of", "p53"]])
         >>> logits.shape
@@ -129,7 +129,7 @@ def load_teacher(
     Raises:
         UserError: the model is not found, the checkpoint does not fit it, or its labels cannot be mapped.
 
-    Example:
+    Examples:
         >>> teacher = load_teacher("my-org/biobert-genes", ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"])
     """
     state = read_state_dict(checkpoint) if checkpoint else None

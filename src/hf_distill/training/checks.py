@@ -1,11 +1,13 @@
 """What student, teacher and arguments have to be for a training, checked before it begins."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel, Trainer
 
 from ..runtime.tags import UserError
 from ..teachers.teacher import Teacher
@@ -74,6 +76,14 @@ def _check_attentions(model: PreTrainedModel) -> None:
         )
 
 
+def check_checkpointing(model: nn.Module, args: DistillationArguments) -> None:
+    """Raise a UserError for gradient checkpointing of a model that has none."""
+    # Older versions of transformers have the second name alone.
+    asked = getattr(args, "activation_checkpointing", None) or args.gradient_checkpointing
+    if asked and not getattr(model, "supports_gradient_checkpointing", False):
+        raise UserError(f"A {type(model).__name__} has no gradient checkpointing: leave gradient_checkpointing out.")
+
+
 def check_collator(collator: Callable[[Sequence[Mapping]], Mapping[str, Tensor]], dataset: Any) -> None:
     """Raise a ValueError if the batch that a collator makes of a dataset's first row is none that can be trained on."""
     if not (dataset is not None and hasattr(dataset, "__getitem__") and len(dataset)):
@@ -94,3 +104,22 @@ def check_processes(args: DistillationArguments) -> None:
             f"{args.n_gpu} GPUs but one process: start it with `accelerate launch --num_processes {args.n_gpu}`, or "
             "make a single GPU visible (CUDA_VISIBLE_DEVICES=0)."
         )
+
+
+def rehearse(args: DistillationArguments) -> None:
+    """Make a Trainer of these arguments, and what it makes only when it trains: data loader, optimizer and scheduler.
+
+    Raises:
+        Exception: as Trainer and the libraries that the arguments name do.
+    """
+    modules = args.optim_target_modules and "all-linear"  # those of the student have other names than these
+    with TemporaryDirectory() as folder:
+        args = dataclasses.replace(args, output_dir=folder, push_to_hub=False, optim_target_modules=modules)
+        args = args.with_student_defaults("auto")
+        rows: Any = [{"input_ids": [0]}]
+        model = nn.Linear(1, 1)
+        model.config = PretrainedConfig()  # type: ignore[assignment]  # which Trainer reads of any model
+        trainer = Trainer(model, args, train_dataset=rows, eval_dataset=rows)
+        if args.do_train or args.do_train_teacher:
+            trainer.get_train_dataloader()
+            trainer.create_optimizer_and_scheduler(num_training_steps=1000)

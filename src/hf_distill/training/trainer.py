@@ -31,7 +31,7 @@ from transformers.utils.hub import PushInProgress
 
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import Counts, count
-from ..files import record_checkpoint, recorded, writing
+from ..files import is_whole, record_checkpoint, recorded, writing
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
@@ -42,7 +42,7 @@ from ..teachers.teacher import Teacher
 from ..training_arguments import DistillationArguments
 from . import losses
 from .batching import DistillationCollator, EpochSampler, gather_words, join_batches
-from .checks import check_collator, check_intermediate_losses, check_processes
+from .checks import check_checkpointing, check_collator, check_intermediate_losses, check_processes
 from .rows import by_name, check_rows, read_rows, without_subsets
 
 logger = logging.get_logger(__name__)
@@ -113,7 +113,7 @@ class DistillationTrainer(Trainer):
             for, or whose labels have no names.
         ValueError: no tokenizer; a collator, a `compute_metrics` or other arguments that cannot be used.
 
-    Example:
+    Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
         >>> teacher, train = load_teacher("my-org/biobert-genes", tags), load_tsv("train.tsv", "IOBES")
         >>> rows = encode_dataset(train, teacher.tokenizer, 512, tags)
@@ -153,7 +153,7 @@ class DistillationTrainer(Trainer):
         data_collator: Callable[[Sequence[Mapping]], dict[str, Tensor]] | None = None,
         compute_metrics: Callable[..., dict] | None = None,
         losses: Mapping[str, Loss] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         if processing_class is None:
             raise ValueError(
@@ -255,12 +255,7 @@ class DistillationTrainer(Trainer):
             )
         check_rows("train_dataset", self.train_dataset, config, tags)
         self._check_evaluation(config)
-        # Older versions of transformers have the second name alone.
-        checkpointing = getattr(self.args, "activation_checkpointing", None) or self.args.gradient_checkpointing
-        if checkpointing and not getattr(model, "supports_gradient_checkpointing", False):
-            raise UserError(
-                f"A {type(model).__name__} has no gradient checkpointing: leave gradient_checkpointing out."
-            )
+        check_checkpointing(model, self.args)
         if not any(self.weights.values()):
             return model
         teacher = check_intermediate_losses(model, self.teacher, self.collator.shared, self.weights["attention"] > 0)
@@ -590,9 +585,14 @@ class DistillationTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        best = Path(str(self.state.best_model_checkpoint))
+        if not is_whole(best):  # Trainer would go on with the last weights
+            raise UserError(
+                f"The best checkpoint, {best}, is gone or not whole. The same command goes on from the last one that "
+                "does not need it, or begins anew."
+            )
         if isinstance(self.model, ProjectedStudent) and not self.is_fsdp_enabled and not self.is_deepspeed_enabled:
-            assert self.state.best_model_checkpoint is not None  # else Trainer does not call this
-            self.model.load_pretrained(self.state.best_model_checkpoint)
+            self.model.load_pretrained(str(best))
         else:
             super()._load_best_model()
 

@@ -1,22 +1,24 @@
 """Before a run: complete and check its arguments, set up the process."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from transformers.trainer_utils import IntervalStrategy
 from transformers.utils import logging
 
-from ..arguments import DataArguments, ModelArguments
+from ..arguments import STUDENT_DEFAULTS, DataArguments, ModelArguments
 from ..data.corpora import Corpora
 from ..data.statistics import describe, known_types
-from ..files import lock, remove_leftovers
+from ..files import lock, remove_leftovers, temporary_folder
 from ..publishing.onnx_export import check_onnx_installed
 from ..runtime.tags import UserError
 from ..training.checks import check_processes
@@ -187,6 +189,27 @@ def lock_output(folder: str) -> Iterator[None]:
                     each.rmdir()
 
 
+def check_shared(option: str, folder: str | Path) -> None:
+    """Check that all processes of the run, on whatever machine, write to the same folder.
+
+    Raises:
+        UserError: a process has another folder of that name.
+    """
+    state = PartialState()
+    if state.num_processes == 1:
+        return
+    if state.is_main_process:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    with temporary_folder(folder) if state.is_main_process else nullcontext() as own:
+        [name] = broadcast_object_list([own and own.name])
+        shared = gather_object([Path(folder, name).exists()])
+    if not all(shared):
+        raise UserError(
+            f"--{option} {folder}: {shared.count(False)} of {len(shared)} processes have another folder of that name. "
+            "Name one that all machines of the run share."
+        )
+
+
 def set_up_process(args: DistillationArguments) -> None:
     """Logging, progress bars and the number of threads of this process."""
     if PartialState().is_main_process:
@@ -210,13 +233,59 @@ def print_main(text: str) -> None:
         print(text, flush=True)
 
 
-def summary(corpora: Corpora, args: DistillationArguments) -> str:
-    """Data, labels and devices of a run."""
+def summary(arguments: RunArguments, corpora: Corpora) -> str:
+    """Data, labels and devices of a run, and what it will do."""
+    args = arguments.training
     return "\n".join(
         [
             *(describe(name, dataset) for name, dataset in corpora.datasets().items()),
             f"labels: {' '.join(corpora.tags)}",
             f"device: {args.device}, {args.world_size} process(es), {torch.get_num_threads()} thread(s) each",
             f"results: {args.output_dir}",
+            "This run (how long labelling and each training will take is said when they begin):",
+            *(f"- {stage}" for stage in _stages(arguments, corpora)),
         ]
     )
+
+
+def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
+    """What a run will do, in the order of `run`."""
+    model, _, args, _ = arguments
+    text = len(corpora.training_text(unlabeled=args.distillation))
+    names = ", ".join(model.teacher_model_name_or_path)
+    if args.do_train_teacher:
+        yield (
+            f"fine-tunes {names} into a teacher on {len(corpora.train):,} labelled sentences, in "
+            f"{args.teacher_num_train_epochs:g} epochs"
+        )
+    if args.do_train_teacher and not args.do_train:
+        return
+    evaluated = sum(map(len, corpora.evaluated().values()))
+    if args.distillation and names:
+        teacher = "the teacher" if len(model.teacher_model_name_or_path) == 1 else "each teacher"
+        labelled = evaluated + (text if args.do_train and not args.intermediate_losses else 0)
+        yield f"has {teacher} label {labelled:,} sentences, once; what is stored already is not labelled again"
+    if args.companions:
+        yield f"trains {args.companions} small student(s) that teach beside the teacher"
+    if args.do_train_baseline:
+        yield f"trains the same student on {len(corpora.training_text(unlabeled=False)):,} sentences' labels alone"
+    if args.do_train:
+        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(text / batch))
+        answers = "the teacher's answers" if names else "stored answers"
+        source = f"{answers} to" if args.distillation else "the labels of"
+        yield f"trains the student, {_kind(model)}, on {source} {text:,} sentences, in about {steps:,} steps"
+    last = ["evaluates the student" if args.do_train else "evaluates a trained student"]
+    last += ["measures its cost"] * args.measure_time + ["exports it to ONNX"] * bool(args.export)
+    last += [f"writes report.html{' and publishes it' * args.push_to_hub}"]
+    yield ", ".join(last)
+
+
+def _kind(args: ModelArguments) -> str:
+    """What a student is, and its size."""
+    if args.student_model_name_or_path:
+        return args.student_model_name_or_path
+    if args.student_layers:
+        return f"layers {' '.join(map(str, args.student_layers))} of the teacher"
+    layers, units = (getattr(args, name) or default for name, default in STUDENT_DEFAULTS[args.model_name].items())
+    return f"a {args.model_name} of {layers} x {units}"

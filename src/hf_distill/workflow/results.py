@@ -1,6 +1,7 @@
 """The end of a run: scores of teachers and students, and the files in the output directory."""
 
 import dataclasses
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from huggingface_hub import CommitInfo
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
+from ..arguments import COMMAND
 from ..data.corpora import EVALUATED, Corpora
 from ..data.encoding import encode_dataset, word_pieces
 from ..data.statistics import known_types, mention_counts, word_count
@@ -245,13 +247,28 @@ def finish(
         record(folder, ["run.yaml"])
         write_card(folder, arguments, corpora, results)
         write_report([folder], folder / "report.html")
-    print_main(f"Student, results and predictions: {folder} (to look at: report.html)")
+    print_main(_what_next(folder, bool(args.export)))
     if args.push_to_hub:
         published = trainer.push_to_hub("The student, its results and how it was made")
         if isinstance(published, CommitInfo):  # on the main process
             pinned = f'pipeline(model="{args.hub_model_id}", revision="{published.oid}", trust_remote_code=True)'
             print_main(f"Published: {published.commit_url}\nTo load it, its code too, as it is now: {pinned}")
     trainer.accelerator.end_training()
+
+
+def _what_next(folder: Path, exported: bool) -> str:
+    """Where the student is, what to look at, and how to use it, in a shell and in Python."""
+    name = shlex.quote(str(folder))
+    load = f"pipeline(model={str(folder)!r}, trust_remote_code=True)"
+    line = f"from transformers import pipeline; print({load}('a text'))"
+    if exported:  # which takes neither PyTorch nor transformers
+        line = f"from hf_distill import Tagger; print(Tagger.from_pretrained({str(folder)!r})('a text'))"
+    return (
+        f"Student, results and predictions: {folder}\n"
+        f"Look at:    {folder / 'report.html'}\n"
+        f"Tag files:  {COMMAND} predict {name} --input texts.txt --output mentions.jsonl\n"
+        f"In Python:  {line}"
+    )
 
 
 def _saved(student: Student, folder: Path, trust_remote_code: bool) -> Student:

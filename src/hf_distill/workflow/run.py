@@ -1,11 +1,13 @@
 """One run, from its arguments to a student that is evaluated, saved and published."""
 
 from ..data.corpora import load_corpora, write_augmented
+from ..data.readers.common import explain_cache_errors
 from ..evaluation.scores import Results
 from ..training_arguments import RunArguments
 from .preparation import (
     baseline_arguments,
     check_metric,
+    check_shared,
     lock_output,
     prepare_arguments,
     print_main,
@@ -42,7 +44,8 @@ def run(arguments: RunArguments) -> None:
     """
     set_up_process(arguments.training)
     arguments = prepare_arguments(arguments)
-    with lock_output(arguments.training.output_dir):
+    with lock_output(arguments.training.output_dir), explain_cache_errors():
+        check_shared("output_dir", arguments.training.output_dir)
         _run(arguments)
 
 
@@ -56,11 +59,12 @@ def _run(arguments: RunArguments) -> None:
     if args.do_train or encoder is None:
         tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers, answers)
     write_augmented(arguments.data.save_augmented, corpora)
-    print_main(summary(corpora, args))
+    print_main(summary(arguments, corpora))
 
     if encoder is not None:
         teachers = [train_teacher(encoder, arguments, corpora)]
         if not args.do_train:
+            print_main(f"The teacher, to be given as --teacher_model_name_or_path: {args.output_dir}/teacher")
             return
     results = Results()
     stores = make_stores([*teachers, *answers], corpora, args)

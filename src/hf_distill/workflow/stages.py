@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    TrainerCallback,
     set_seed,
 )
 from transformers.utils import SAFE_WEIGHTS_NAME, logging
@@ -48,31 +46,16 @@ from ..teachers.loading import (
 )
 from ..teachers.signals import SignalStore, attach_signals, default_signals_dir
 from ..teachers.teacher import Teacher, WordTeacher, estimate_seconds, find_prefix_space, find_scheme, load_teacher
+from ..training.checks import check_checkpointing
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
-from .preparation import print_main
+from .preparation import check_shared, print_main
+from .progress import show_progress
 
 logger = logging.get_logger(__name__)
 
 TRIED_SENTENCES = 256  # of the development data, to find out how a teacher reads and labels
 PROBED_SENTENCES = 1000  # of the training data, to check a tokenizer
-WARM_UP_STEPS, TIMED_STEPS = 5, 20  # of a training, before it is said how long it takes
-
-
-class TimeLeft(TrainerCallback):
-    """Says, after the first steps of a training, how long the others will take."""
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.first = state.global_step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        done = state.global_step - self.first
-        if done == WARM_UP_STEPS:
-            self.start = time.perf_counter()
-        elif done == WARM_UP_STEPS + TIMED_STEPS:
-            left = state.max_steps - state.global_step
-            minutes = (time.perf_counter() - self.start) / TIMED_STEPS * left / 60
-            print_main(f"training {args.output_dir}: {state.max_steps:,} steps, about {minutes:.1f} minutes left")
 
 
 @dataclass
@@ -127,7 +110,7 @@ def load_answers(arguments: RunArguments, corpora: Corpora) -> list[StoredAnswer
     if not len(corpora.train):
         print_main("no labelled training data: everything is learnt from these answers, their errors included")
     elif not arguments.model.teacher_model_name_or_path:
-        unanswered = len(corpora.train) - len(find_leaked(corpora.train, [corpora.annotations]))
+        unanswered = (~find_leaked(corpora.train, [corpora.annotations])).sum()
         print_main(f"of the training sentences {unanswered:,} have no answer, and are learnt from their own labels")
     return answers
 
@@ -273,7 +256,8 @@ def make_stores(
     (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
 
     Raises:
-        UserError: teachers that can only be stored, and losses that need a live one.
+        UserError: teachers that can only be stored, and losses that need a live one; machines that do not share the
+            stores.
     """
     if not args.distillation:
         return {}
@@ -286,6 +270,7 @@ def make_stores(
             "--hidden_loss_weight and --attention_loss_weight to 0."
         )
     folder = args.signals_dir or default_signals_dir()
+    check_shared("signals_dir", folder)
     return {
         name: [SignalStore(teacher, dataset, folder, bool(args.bf16)) for teacher in teachers]
         for name, dataset in labelled.items()
@@ -316,7 +301,7 @@ def build(
     """Build the student, and choose how its pipeline splits running text into words.
 
     Raises:
-        UserError: it cannot be built, or not be exported as the arguments request.
+        UserError: it cannot be built, or not be trained or exported as the arguments request.
     """
     args = arguments.training
     set_seed(args.seed)
@@ -324,7 +309,8 @@ def build(
     text = corpora.training_text()
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
     if arguments.model.prune_vocabulary:
-        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"][:])
+        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"])
+    check_checkpointing(model, args)
     if args.export:
         check_exportable(model)
     say_what_words_are(model, corpora)
@@ -403,11 +389,10 @@ def train(
             by_length=True,
             feature_rows=rows,
         )
-        text = None
+        sentences, text = corpora.training_text(unlabeled=args.distillation), None
         if training:
-            text = corpora.training_text(unlabeled=args.distillation)
             text = encode_dataset(
-                text, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens, feature_rows=rows
+                sentences, student.tokenizer, max_length, student.tags, keep_tokens=keep_tokens, feature_rows=rows
             )
     if training and stores:
         text = attach_signals(stores, text)
@@ -419,8 +404,9 @@ def train(
         processing_class=student.tokenizer,
         train_dataset=text,
         eval_dataset=evaluation,
-        callbacks=[TimeLeft(), *([EarlyStoppingCallback(early_stopping_patience=patience)] if patience else [])],
+        callbacks=[EarlyStoppingCallback(early_stopping_patience=patience)] if patience else [],
     )
+    show_progress(trainer, sentences)
     if training:
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder, args))
         trainer.save_state()

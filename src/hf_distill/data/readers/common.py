@@ -5,16 +5,21 @@ Readers neither repair nor skip invalid input. They raise a `UserError` that sta
 
 import hashlib
 import math
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 from accelerate import PartialState
 from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 from transformers.utils import logging
 
+from ...files import find_fault
 from ...runtime.schemes import SCHEMES
 from ...runtime.tags import OUTSIDE, UserError, convert_tags, find_invalid
 from ..formats.documents import Alignment, Document, Sentence, split
@@ -46,6 +51,21 @@ def cached_dataset(generator, features: Features, **kwargs) -> Dataset:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         raise
+
+
+@contextmanager
+def explain_cache_errors() -> Iterator[None]:
+    """Convert what `datasets` raises when it opens a damaged file of its cache to a UserError."""
+    try:
+        yield
+    except Exception as error:
+        calls = {(Path(call.filename).name, call.name) for call in traceback.extract_tb(error.__traceback__)}
+        if find_fault(error) or not calls & {("table.py", "from_file"), ("info.py", "from_directory")}:
+            raise
+        folder = datasets.config.HF_DATASETS_CACHE
+        raise UserError(
+            f"A file in the cache of datasets, {folder}, is damaged ({error}). Remove that folder."
+        ) from error
 
 
 class TagReader(NamedTuple):

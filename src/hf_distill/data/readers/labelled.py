@@ -84,7 +84,7 @@ def load_tsv(
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
 
-    Example:
+    Examples:
         >>> load_tsv("train.tsv", "IOBES").column_names
         ['tokens', 'tags']
     """

@@ -47,7 +47,7 @@ def load_unlabeled(
     Raises:
         UserError: `PATH:LINE:`, the error and how to correct it.
 
-    Example:
+    Examples:
         >>> load_unlabeled(["pubmed.txt"])[0]["tags"] is None
         True
     """
@@ -153,15 +153,19 @@ def choose_splitting(source: str, texts: Texts, rule: str | None, rule_finds: fl
 
 def _read_file(path: str, column: str | None) -> Texts:
     if path.lower().endswith(".parquet"):
-        try:
-            file = pyarrow.parquet.ParquetFile(path)
-        except (OSError, pyarrow.ArrowInvalid) as error:
-            raise UserError(f"{path}: not a Parquet file: {error}. Write it again.") from None
-        yield from _read_rows((row for batch in file.iter_batches() for row in batch.to_pylist()), path, column)
+        yield from _read_rows(_parquet_rows(path), path, column)
     elif path.lower().endswith((".jsonl", ".jsonl.gz")):
         yield from _read_json_lines(path, column)
     else:
         yield from ((f"{path}:{number}", line) for number, line in numbered_lines(path) if line.strip())
+
+
+def _parquet_rows(path: str) -> Iterator[dict]:
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+            yield from batch.to_pylist()
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # a text that is not UTF-8, too
+        raise UserError(f"{path}: not a whole Parquet file: {error}. Write it again.") from None
 
 
 def _read_json_lines(path: str, column: str | None) -> Texts:
