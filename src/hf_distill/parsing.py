@@ -150,26 +150,26 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         full.set_defaults(**recipe_defaults({each.dest: parsed[each.dest] for each in actions if each}))
     environment = dict(os.environ)
     try:
-        arguments = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
-        rehearse(arguments.training)
-        return arguments
+        run = RunArguments(*full.parse_args_into_dataclasses(translated, look_for_args_file=False)[: len(groups)])
+        rehearse(run.training)
+        return run
     except UserError:
         raise
     except Exception as error:  # Trainer and its arguments raise nearly anything, from AttributeError to ImportError
         if find_fault(error):
             raise
 
-        def attempt(options: Mapping[str, Any]) -> None:
+        def attempt(own: Mapping[str, Any]) -> None:
             os.environ.clear()
             os.environ.update(environment)  # where TrainingArguments writes for accelerate
-            rehearse(DistillationArguments(**options))
+            rehearse(DistillationArguments(**own))
 
         values = vars(full.parse_args(translated))
-        own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
-        own.remove("hub_token")  # which is shown nowhere
+        options = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
+        options.remove("hub_token")  # which is shown nowhere
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
-        given = [each.dest for each in actions if each and each.dest in own]
-        name = _culprit(attempt, {name: values[name] for name in own}, given, error)
+        given = [each.dest for each in actions if each and each.dest in options]
+        name = _culprit(attempt, {name: values[name] for name in options}, given, error)
         if not name and not isinstance(error, ValueError | TypeError | ImportError | RuntimeError):
             raise
         message = str(error).strip()
