@@ -103,8 +103,9 @@ def test_a_hub_that_fails_at_the_end_is_a_message_and_the_same_command_publishes
         patch.setattr("hub_server.ROUTES", [(*r[:2], fault if r[2].__name__ == step else r[2]) for r in ROUTES])
         assert main(command) == 2
     printed = capfd.readouterr()
-    last = printed.err.strip().splitlines()[-1]
-    assert last.startswith("--push_to_hub: tester/out could not be published (") and "same command publishes" in last
+    message = printed.err.rpartition("--push_to_hub: ")[2]
+    assert message.startswith("tester/out could not be published (")
+    assert message.endswith("out is complete: the same command publishes it.\n")
     assert "Traceback" not in printed.err and hub.token not in printed.err + printed.out
     assert len(hub.repos["tester/out"].commits) == 1, "half a student is not published"
     weights = Path("out/model.safetensors").read_bytes()
