@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import re
 
 import pytest
@@ -148,3 +149,10 @@ def test_settings_of_a_model_have_a_size(tmp_path, monkeypatch):
     with open(folder / "config.json", "a") as file:
         file.write(" " * 1000)
     assert re.search(r"config\.json: larger than 1,000 bytes", refusal(Tagger, folder))
+
+
+def test_only_files_are_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is no file that could be replaced"), files.replacing(tmp_path / "pipe"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"] and not (tmp_path / "pipe").is_file()

@@ -20,16 +20,15 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_distilling_in_python_and_using_the_student(here):
-    find, distil = [block for block in pages.blocks(README) if block.mark.startswith("run:")]
+def test_distilling_in_python(here):
+    [distil] = [block for block in pages.blocks(README) if block.mark.startswith("run:")]
     names: dict = {}
     pages.run_python(README, distil, names)
     assert names["trainer"].state.global_step == 3 * 4
-    pages.run_python(README, find, names)
-    found = names["find"]("Loss of p53 raised MDM2 levels.")
-    assert isinstance(found, list) and type(names["find"]).__name__ == "MentionPipeline"
+    find = pipeline(model="student", trust_remote_code=True)
+    assert isinstance(find("Loss of p53 raised MDM2 levels."), list) and type(find).__name__ == "MentionPipeline"
     torch.testing.assert_close(
-        dict(names["find"].model.state_dict()), {k: v.cpu() for k, v in names["student"].state_dict().items()}
+        dict(find.model.state_dict()), {k: v.cpu() for k, v in names["student"].state_dict().items()}
     )
 
 

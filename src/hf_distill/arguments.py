@@ -318,7 +318,9 @@ class DataArguments(FormatArguments):
         None, "Write the training corpus with its augmented sentences to this TSV file."
     )
     max_seq_length: int | None = option(
-        None, "Subwords per window; longer sentences are split into overlapping windows. Default: the model's limit."
+        None,
+        "Subwords per window; longer sentences are split into overlapping windows. The saved tokenizer has it for its "
+        "limit, where transformers' own pipeline cuts texts unless given a stride. Default: the model's limit.",
     )
 
     def __post_init__(self):

@@ -11,6 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 from .files import FAULTS, find_fault
@@ -123,6 +124,8 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
         return message if whole else f"{message[:half]} [...] {message[-half:]}", 2
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != __package__:
         return f'This needs {error.name}: pip install "hf_distill[train]".', 2
+    if isinstance(error, BrokenProcessPool):
+        return f"A worker process was killed, most likely because memory ran out. {go_on}", 1
     if isinstance(error, ImportError) and error.name is None:  # no import of a module: a library says what it needs
         return str(error), 2
     if isinstance(error, KeyboardInterrupt):  # of a library, or another handler's

@@ -116,9 +116,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give the name of a temporary file, or folder, that takes the place of `path` once it is written.
 
     Raises:
+        UserError: there is something else than a file or folder under that name.
         OSError: the system refuses it; with the path.
     """
     path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():  # /dev/null would be lost to the whole machine
+        raise UserError(f"{path} is no file that could be replaced. Give a file's name.")
     remove_dead(path.parent)
     temporary = path.with_name(f"{_own_prefix()}{path.name}")
     try:

@@ -221,17 +221,17 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         if find_fault(error):
             raise
 
-        def attempt(options: Mapping[str, Any]) -> None:
+        def attempt(own: Mapping[str, Any]) -> None:
             os.environ.clear()
             os.environ.update(environment)  # where TrainingArguments writes for accelerate
-            rehearse(DistillationArguments(**options))
+            rehearse(DistillationArguments(**own))
 
         values = vars(full.parse_args(translated))
-        own = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
-        own.remove("hub_token")  # which is shown nowhere
+        options = [field.name for field in dataclasses.fields(DistillationArguments) if field.init]
+        options.remove("hub_token")  # which is shown nowhere
         actions = [full._option_string_actions.get(f"--{flag}") for flag in _flags(translated)]
-        given = [each.dest for each in actions if each and each.dest in own]
-        name = _culprit(attempt, {name: values[name] for name in own}, given, error)
+        given = [each.dest for each in actions if each and each.dest in options]
+        name = _culprit(attempt, {name: values[name] for name in options}, given, error)
         if not name and not isinstance(error, ValueError | TypeError | ImportError | RuntimeError):
             raise
         message = str(error).strip()

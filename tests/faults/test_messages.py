@@ -6,6 +6,8 @@ import resource
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import tiny
 import torch
 from tokenizers import Tokenizer, models
 
+from hf_distill import cli
 from hf_distill.cli import main
 from hf_distill.files import HOST, TEMPORARY, find_fault, replacing, temporary_folder, write_text, writing
 from hf_distill.prediction.predict import lock_output
@@ -104,6 +107,43 @@ def test_an_error_of_this_program_keeps_its_traceback():
         main([1])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "says"),
+    [
+        (
+            BrokenProcessPool("a child process terminated abruptly"),
+            1,
+            "A worker process was killed, most likely because",
+        ),
+        (ImportError("You need to install `x`: pip install x"), 2, "You need to install `x`: pip install x"),
+    ],
+)
+def test_errors_of_libraries_that_say_what_to_do(monkeypatch, error, status, says, capsys):
+    def fail(argv):
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "predict", (fail, cli.ANEW))
+    assert main(["predict"]) == status
+    assert capsys.readouterr().err.startswith(says)
+
+
+def test_a_damaged_file_in_the_cache_of_datasets_is_named(corpora, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    command = [
+        *RUN,
+        *"--preset original --vocabulary_size 20".split(),
+    ]  # which is too small: that is said after reading
+    assert main(command) == 2
+    files = [*(tmp_path / "cache").rglob("*.arrow"), *(tmp_path / "cache").rglob("*.json")]
+    assert files and "is too small" in capsys.readouterr().err
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        assert main(command) == 2
+        assert "A file in the cache of datasets, " in capsys.readouterr().err
+        path.write_bytes(content)
+
+
 def test_a_pickle_is_refused(corpora, tmp_path, capsys):
     tokenizer = tiny.wordpiece()
     save_model(tiny.bert(tokenizer), tokenizer, tmp_path / "student")
@@ -125,9 +165,20 @@ def test_a_pickle_is_refused(corpora, tmp_path, capsys):
         ("seed", "-1", "--seed must be in [0, 2**32), got -1."),
         ("dataloader_num_workers", "-1", "--dataloader_num_workers must not be negative, got -1."),
         ("max_grad_norm", "nan", "--max_grad_norm must be a finite number, got nan."),
+        ("weight_decay", "-1", "--weight_decay must not be negative, got -1.0."),
+        ("report_to", "nobody", "--report_to nobody: nobody is not supported"),
+        ("fsdp", "full_shard", "--fsdp full_shard: Using fsdp only works in distributed training."),
+        ("optim", "lomo", "--optim lomo: You need to install `lomo_optim`"),
+        ("optim_args", "rank", "--optim_args rank: "),
+        ("torch_compile_backend", "nobody", "--torch_compile_backend nobody: "),
+        ("lr_scheduler_type", "warmup_stable_decay", "--lr_scheduler_type warmup_stable_decay: "),
+        ("lr_scheduler_kwargs", '{"nonsense": 1}', '--lr_scheduler_kwargs {"nonsense": 1}: '),
+        ("adam_beta1", "2", "--adam_beta1 2.0: "),
     ],
 )
 def test_bad_values_of_trainers_own_arguments_are_named(corpora, flag, value, says, capsys):
+    if flag == "optim" and find_spec("lomo_optim"):
+        pytest.skip("lomo_optim is installed")
     Path("zero.json").write_text("{}")
     assert main([*RUN, f"--{flag}", value]) == 2
     assert says in capsys.readouterr().err

@@ -9,6 +9,7 @@ import tiny
 
 from hf_distill.cli import main
 from hf_distill.students.save import save_model
+from hf_distill.training.trainer import DistillationTrainer
 
 RUN = """--model_name auto --student_model_name_or_path student --distillation 0 --num_train_epochs 3 --use_cpu 1
 --bf16 0 --per_device_train_batch_size 8 --learning_rate 1e-3 --output_dir out""".split()
@@ -43,6 +44,11 @@ def cut(path: str, size: int = 100) -> None:
     Path(path).write_bytes(Path(path).read_bytes()[:size])
 
 
+def best_checkpoint() -> Path:
+    """The best one, by the state of the newest."""
+    return Path(json.loads(Path("out/checkpoint-9/trainer_state.json").read_text())["best_model_checkpoint"])
+
+
 DAMAGES = {
     "nothing": lambda: None,
     "the state was being written": lambda: cut("out/checkpoint-9/trainer_state.json", 0),
@@ -53,6 +59,7 @@ DAMAGES = {
     "no scheduler": lambda: Path("out/checkpoint-9/scheduler.pt").unlink(),
     "no random state": lambda: Path("out/checkpoint-9/rng_state.pth").unlink(),
     "no checkpoint": lambda: [shutil.rmtree(path) for path in Path("out").glob("checkpoint-*")],
+    "no best checkpoint": lambda: shutil.rmtree(best_checkpoint()),
     "a folder of another name": lambda: Path("out/checkpoint-old").mkdir(),
     "leftovers": lambda: (Path("out/.hf_distill-tmp-a").mkdir(), Path("out/thesis.tmp-2024").touch()),
 }
@@ -146,3 +153,22 @@ def test_a_learnt_tokenizer_that_is_damaged_is_learnt_again(finished, tmp_path, 
     Path("out/all_results.json").unlink()
     assert main([*tiny.DATA, *command.split()]) == 0
     assert Path("out/tokenizer/tokenizer.json").read_bytes() == learnt
+
+
+def test_a_best_checkpoint_that_goes_away_meanwhile_is_missed(finished, tmp_path, monkeypatch, capsys):
+    shutil.copytree(finished, tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "run")
+    weights = Path("out/model.safetensors").read_bytes()
+    shutil.rmtree("out")
+    load = DistillationTrainer._load_best_model
+
+    def lose(trainer):
+        shutil.rmtree(trainer.state.best_model_checkpoint)
+        load(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "_load_best_model", lose)
+        assert main([*tiny.DATA, *RUN]) == 2
+    assert "is gone or not whole. The same command goes on from the last one" in capsys.readouterr().err
+    assert main([*tiny.DATA, *RUN]) == 0
+    assert Path("out/model.safetensors").read_bytes() == weights

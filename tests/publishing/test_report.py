@@ -13,6 +13,7 @@ from hf_distill.files import write_columns, write_json
 from hf_distill.publishing import report
 from hf_distill.publishing.hub import PUBLISHED
 from hf_distill.publishing.report import write_report
+from hf_distill.runtime.tags import UserError
 
 # Words, then the tags of gold, teacher and student. What is wrong stands behind each.
 SENTENCES = [
@@ -340,3 +341,27 @@ def test_several_runs_in_a_browser(tmp_path, opened):
     assert places(tab) == [1, 3], "without a teacher: where the student is wrong"
     assert tab.get_by_text("teacher right, student wrong").is_hidden()
     assert tab.locator(".row", has_text="teacher").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("all_results.json", '{"eval_f1": 0.5', "not valid JSON"),
+        ("all_results.json", "[1]", "holds no JSON object"),
+        ("all_results.json", '{"eval_f1": "high"}', "eval_f1 is 'high', no number"),
+        ("all_results.json", '{"eval_f1": 1.0, "eval_f1_above_teacher": 0.1}', "of a difference, a bound is missing"),
+        ("benchmark.json", "[]", "holds no JSON object"),
+        ("benchmark.json", '{"student": 3}', "is not what --measure_time writes"),
+        ("job.json", "{", "not valid JSON"),
+        ("trainer_state.json", '{"log_history": 3}', "log_history is no list of objects"),
+        ("predictions_eval.tsv", "p53\tO\tO\t-\tS-GENE\tx\n", ":1: not as it was written"),
+        ("predictions_eval.tsv", "p53\tO\tO\t-\tS-GENE\t-\n", ":1: not as it was written"),
+        ("predictions_eval.tsv", "p53\tO\tO\t-\tO\t-\np53\tO\n", ":1: not as it was written"),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, name, content, says):
+    make_run(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        write_report([tmp_path], tmp_path / "report.html")
+    assert name in str(caught.value)

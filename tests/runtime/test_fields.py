@@ -33,6 +33,7 @@ STRANGE = {
     "num_hidden_layers": [-1, "2", []],
     "custom_pipelines": [5, [], {"token-classification": 5}],
     "model_type": [5, []],
+    "return_dict": [False, 1],
 }
 OF_BILSTM = {
     "embedding_size": ["8", -1],

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForTokenClassification, pipeline
+from transformers import AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 from hf_distill import Tagger
 from hf_distill.arguments import ModelArguments
 from hf_distill.students.build import build_student
 from hf_distill.students.save import save_model
+from hf_distill.students.student import Student
 
 LOAD = """
 import sys
@@ -101,3 +102,11 @@ def test_the_stock_pipeline_finds_whole_iobes_mentions(tmp_path, tokenizer):
         found = find(" ".join(words))
         mentions = [(mention["entity_group"], " ".join(words)[mention["start"] : mention["end"]]) for mention in found]
         assert mentions == [("GENE", "p53 alpha beta"), ("GENE", "BRCA1"), ("GENE", "kinase receptor")]
+
+
+def test_the_length_of_windows_is_saved(tmp_path, tokenizer):
+    model = build_student(tiny.bilstm_arguments(), tiny.TAGS, tokenizer)
+    for length, saved in ((None, 64), (16, 16), (512, 16)):
+        student = Student.with_limit(model, tokenizer, tiny.TAGS, length)
+        save_model(model, student.tokenizer, tmp_path)
+        assert student.max_length == AutoTokenizer.from_pretrained(tmp_path).model_max_length == saved

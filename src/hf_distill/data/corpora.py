@@ -99,8 +99,8 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     unlearnt = sorted({each for split in held_out for each in known_types(split)} - set(types))
     if unlearnt:
         raise UserError(
-            f"{args.path_to_val or args.dataset_name}: {', '.join(unlearnt)} stands in the development or test data, but "
-            f"not in {source}, which has {', '.join(types) or 'no mention'}. Names are case-sensitive: --rename_types "
+            f"{args.path_to_val or args.dataset_name}: {', '.join(unlearnt)} stands in the development or test data, "
+            f"but not in {source}, which has {', '.join(types) or 'no mention'}. Names are case-sensitive: --rename_types "
             f"OLD=NEW makes them one."
         )
     if not types:

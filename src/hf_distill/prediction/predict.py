@@ -14,7 +14,6 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -332,8 +331,6 @@ def tag_chunks(chunks: Iterator[Chunk], setup: Setup, workers: int) -> Iterator[
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise UserError("A worker process was killed, most likely because memory ran out.") from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -25,6 +25,7 @@ from .tables import shown
 logger = logging.get_logger(__name__)
 
 CARD_NAME = "README.md"
+UNREACHABLE = (HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled)
 # Not published: corpora and predictions, whose licence may forbid it; training_args.bin, which holds paths and tokens.
 PUBLISHED = """
     README.md run.yaml config.json all_results.json benchmark.json *.png *.py model*.safetensors
@@ -88,7 +89,7 @@ def create_repository(args: DistillationArguments) -> str:
         repository = api.create_repo(name, token=args.hub_token, private=args.hub_private_repo, exist_ok=True)
         if args.hub_revision:
             api.create_branch(repository.repo_id, branch=args.hub_revision, token=args.hub_token, exist_ok=True)
-    except (HTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled) as error:
+    except UNREACHABLE as error:
         raise UserError(
             f"--push_to_hub: {name} cannot be written to ({type(error).__name__}: {error}). Log in with `hf auth "
             "login`, or set HF_TOKEN to a token with write access, and check --hub_model_id."
@@ -152,11 +153,17 @@ def _commit(
 ) -> CommitInfo | Future:
     # By content, not by path: a checkpoint may be deleted before a background push reads it.
     operations = [CommitOperationAdd(name, content) for name, content in contents.items()]
-    return api.create_commit(  # type: ignore[call-overload]  # overloaded by the literal value of run_as_future
-        args.hub_model_id,
-        operations,
-        commit_message=message,
-        token=args.hub_token,
-        revision=args.hub_revision,
-        run_as_future=run_as_future,
-    )
+    try:
+        return api.create_commit(  # type: ignore[call-overload]  # overloaded by the literal value of run_as_future
+            args.hub_model_id,
+            operations,
+            commit_message=message,
+            token=args.hub_token,
+            revision=args.hub_revision,
+            run_as_future=run_as_future,
+        )
+    except (*UNREACHABLE, RuntimeError) as error:  # the latter of an upload
+        raise UserError(
+            f"--push_to_hub: {args.hub_model_id} could not be published ({type(error).__name__}: {error}). "
+            f"{args.output_dir} is complete: the same command publishes it."
+        ) from error

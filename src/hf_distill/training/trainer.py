@@ -565,7 +565,11 @@ class DistillationTrainer(Trainer):
                 self.model.save_pretrained(str(temporary), state_dict)
                 self.processing_class.save_pretrained(temporary)
             else:
-                super()._save(str(temporary), state_dict)
+                token, self.args.hub_token = self.args.hub_token, None  # Trainer writes the arguments, too
+                try:
+                    super()._save(str(temporary), state_dict)
+                finally:
+                    self.args.hub_token = token
             # Not of adapters, nor of an nn.Module or another model that names no pipeline of ours.
             if (temporary / CONFIG_NAME).exists() and getattr(self.student.config, "custom_pipelines", None):
                 save_pipeline(temporary)
