@@ -100,8 +100,8 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
     if unlearnt:
         raise UserError(
             f"{args.path_to_val or args.dataset_name}: {', '.join(unlearnt)} stands in the development or test data, "
-            f"but not in {source}, which has {', '.join(types) or 'no mention'}. Names are case-sensitive: --rename_types "
-            f"OLD=NEW makes them one."
+            f"but not in {source}, which has {', '.join(types) or 'no mention'}. Names are case-sensitive: "
+            "--rename_types OLD=NEW makes them one."
         )
     if not types:
         raise UserError(f"{source}: the training data has no mention.")
