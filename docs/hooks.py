@@ -7,8 +7,6 @@ import json
 import re
 from pathlib import Path
 
-from mkdocs.structure.files import File
-
 from hf_distill.parsing import COMMANDS, make_parser
 
 DOCS = Path(__file__).parent
@@ -20,6 +18,8 @@ KINDS = {int: "whole number", float: "number", str: "text", None: "text"}
 
 
 def on_files(files, config):
+    from mkdocs.structure.files import File  # here, because the tests load this file without mkdocs
+
     for path in sorted(DOCS.glob("*.ipynb")):
         files.append(File.generated(config, f"{path.stem}.md", content=read_notebook(path)))
 
