@@ -13,7 +13,7 @@ DOCS = Path(__file__).parent
 FLAGS = re.compile(r"<!-- flags: (\w+) -->")
 LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
 NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\)")
-CODE = re.compile(r"<code>[^<]*</code>")
+TEXT = re.compile(r">[^<]*--[^<]*<")
 KINDS = {int: "whole number", float: "number", str: "text", None: "text"}
 
 
@@ -45,7 +45,7 @@ def on_page_markdown(markdown, page, config, files):
 
 def on_page_content(html, page, config, files):
     """Mark flags, which browsers would break after their hyphens."""
-    return CODE.sub(lambda code: re.sub(r"--\w+", r'<span class="flag">\g<0></span>', code[0]), html)
+    return TEXT.sub(lambda text: re.sub(r"(?<![\w-])--\w+", r'<span class="flag">\g<0></span>', text[0]), html)
 
 
 def read_notebook(path: Path) -> str:
