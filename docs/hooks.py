@@ -1,7 +1,9 @@
-"""Hooks of mkdocs: flags are described by the parsers themselves; links out of this folder lead to the repository."""
+"""Hooks of mkdocs: flags are described by the parsers themselves; links out of this folder lead to the repository;
+notebooks are pages."""
 
 import argparse
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +12,16 @@ from hf_distill.parsing import COMMANDS, make_parser
 DOCS = Path(__file__).parent
 FLAGS = re.compile(r"<!-- flags: (\w+) -->")
 LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
+NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb\)")
+TEXT = re.compile(r">[^<]*--[^<]*<")
 KINDS = {int: "whole number", float: "number", str: "text", None: "text"}
+
+
+def on_files(files, config):
+    from mkdocs.structure.files import File  # here, because the tests load this file without mkdocs
+
+    for path in sorted(DOCS.glob("*.ipynb")):
+        files.append(File.generated(config, f"{path.stem}.md", content=read_notebook(path)))
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -28,7 +39,29 @@ def on_page_markdown(markdown, page, config, files):
         kind = "tree" if path.is_dir() else "blob"
         return f"[{text}]({repository}/{kind}/main/{path.relative_to(DOCS.parent)}{anchor or ''})"
 
+    markdown = NOTEBOOK.sub(r"](\1.md)", markdown)
     return LINK.sub(link, FLAGS.sub(lambda match: describe_flags(match[1]), markdown))
+
+
+def on_page_content(html, page, config, files):
+    """Mark flags, which browsers would break after their hyphens."""
+    return TEXT.sub(lambda text: re.sub(r"(?<![\w-])--\w+", r'<span class="flag">\g<0></span>', text[0]), html)
+
+
+def read_notebook(path: Path) -> str:
+    """Return a notebook with its outputs as Markdown."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                parts.append(f"![Output](data:image/png;base64,{''.join(data['image/png']).strip()})")
+            else:
+                text = "".join(output.get("text") or data["text/plain"])
+                parts.append(f"```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts)
 
 
 def describe_flags(name: str) -> str:

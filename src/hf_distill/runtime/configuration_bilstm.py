@@ -17,7 +17,7 @@ from .words import word_rule  # noqa: F401
 
 
 class BiLSTMConfig(PretrainedConfig):
-    """Configuration of [`BiLSTMForTokenClassification`].
+    """Configuration of `BiLSTMForTokenClassification`.
 
     Args:
         vocab_size: number of rows of the embedding table.

@@ -75,8 +75,8 @@ class Tagger:
     """Finds the mentions of named entities in texts of any length.
 
     The answers are those of the pipeline that the student brings for transformers, from the same code, but ONNX Runtime
-    and `tokenizers` are all that is needed. A tagger may be shared by threads, and pickled. (In int8 the numbers of a
-    text depend on those that share its batch, in their third digit: ONNX Runtime scales activations by batch.)
+    and `tokenizers` are all that is needed. A tagger may be shared by threads, and pickled. (In int8
+    after `--int8 dynamic` the numbers of a text depend a little on those that share its batch.)
 
     Args:
         folder: a student's folder.
