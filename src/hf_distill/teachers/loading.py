@@ -126,9 +126,10 @@ def load_classifier(path: str, advice: str = "", **options) -> PreTrainedModel:
     Raises:
         UserError: some are missing, or have other shapes than its configuration says.
     """
-    model, info = AutoModelForTokenClassification.from_pretrained(
+    loaded: Any = AutoModelForTokenClassification.from_pretrained(
         path, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
+    model, info = loaded
     if info["mismatched_keys"]:
         name, found, expected = min(info["mismatched_keys"])
         raise UserError(
