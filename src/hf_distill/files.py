@@ -39,6 +39,7 @@ FAULTS = {
     errno.EROFS: "Choose a place that can be written to.",
     errno.EACCES: "Change its permissions, or choose another place.",
     errno.EPERM: "Change its permissions, or choose another place.",
+    errno.EPIPE: "What reads the output (head, say) has ended: write it to a file.",
     errno.EIO: "The disk or its connection fails: check it, or choose another place.",
     errno.ESTALE: "The network drive has lost it: mount it again, or choose another place.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",

@@ -127,6 +127,7 @@ def test_an_error_of_this_program_keeps_its_traceback():
             1,
             "A worker process was killed, most likely because",
         ),
+        (BrokenPipeError(32, "Broken pipe"), 1, "The output, the cache"),
         (ImportError("You need to install `x`: pip install x"), 2, "You need to install `x`: pip install x"),
     ],
 )
