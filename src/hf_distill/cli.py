@@ -18,7 +18,8 @@ from .files import FAULTS, find_fault
 from .parsing import TRACEBACK, parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
 from .runtime.tags import UserError
 
-ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)  # errors that call for another command
+WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)  # errors of the user
+ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, *WRONG_PATHS)  # errors that call for another command
 SHOWN = 120  # characters of a path that is too long
 LONGEST_MESSAGE = (
     2000  # characters: of a longer one, which quotes a library that quotes a value, the middle is left out
@@ -113,11 +114,10 @@ def _explain(error: BaseException, go_on: str) -> tuple[str, int]:
     """The message and the exit status of an error that is not this program's; one that is, is raised again."""
     if fault := find_fault(error):
         path = os.fsdecode(fault.filename or "The output, the cache (HF_HOME) or a temporary file (TMPDIR)")
-        too_long = fault.errno == errno.ENAMETOOLONG
-        if too_long and len(path) > SHOWN:
+        if fault.errno == errno.ENAMETOOLONG and len(path) > SHOWN:
             path = f"{path[:SHOWN]}... ({len(path):,} characters)"
         message = f"{path}: {fault.strerror}. {FAULTS[fault.errno or 0]}"
-        return (message if fault.errno in ELSEWHERE else f"{message} {go_on}"), 1 + too_long
+        return (message if fault.errno in ELSEWHERE else f"{message} {go_on}"), 1 + (fault.errno in WRONG_PATHS)
     if isinstance(error, UserError):
         message, half = str(error), LONGEST_MESSAGE // 2 - 10
         whole = len(message) <= LONGEST_MESSAGE

@@ -39,10 +39,14 @@ FAULTS = {
     errno.EROFS: "Choose a place that can be written to.",
     errno.EACCES: "Change its permissions, or choose another place.",
     errno.EPERM: "Change its permissions, or choose another place.",
+    errno.EPIPE: "What reads the output (head, say) has ended: write it to a file.",
     errno.EIO: "The disk or its connection fails: check it, or choose another place.",
     errno.ESTALE: "The network drive has lost it: mount it again, or choose another place.",
     errno.EMFILE: "Raise the limit of open files (ulimit -n).",
     errno.ENFILE: "Too many files are open on this machine: end other programs.",
+    errno.ENOTDIR: "A part of this path is no folder: choose another place.",
+    errno.EEXIST: "Something else has that name, a broken link perhaps: remove it, or choose another name.",
+    errno.ELOOP: "A link there leads to itself: remove it, or choose another place.",
     errno.ENAMETOOLONG: "Most systems take names of up to 255 bytes and paths of up to 4,095: choose a shorter one.",
 }
 
@@ -288,9 +292,11 @@ def read_yaml(path: str | Path) -> str:
 
 
 def check_file(path: str) -> None:
-    """Raise UserError if there is no such file."""
-    if not Path(path).is_file():
+    """Raise UserError if there is no such file, or something else under that name."""
+    if not Path(path).exists():
         raise UserError(f"{path}: no such file.")
+    if not Path(path).is_file():
+        raise UserError(f"{path}: a folder, pipe or device. Give the name of a regular file.")
 
 
 @contextmanager

@@ -93,6 +93,18 @@ def test_a_path_that_is_too_long_is_shown_in_part(corpora, command, capsys):
     assert "aaa... (5,00" in error and "choose a shorter one" in error and len(error) < 400
 
 
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [("train.tsv/out", "is no folder"), ("broken", "a broken link"), ("loop/out", "leads to itself")],
+)
+def test_a_path_that_cannot_become_a_folder(corpora, place, says, capsys):
+    Path("broken").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    assert main([*RUN[:-1], place]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{place}: ") and says in error and error.count("\n") == 1
+
+
 def test_a_message_that_quotes_too_much_is_shown_in_part(corpora, capsys):
     assert main(["convert", "train.tsv", "out.tsv", "--nested", LONG]) == 2
     error = capsys.readouterr().err
@@ -115,6 +127,7 @@ def test_an_error_of_this_program_keeps_its_traceback():
             1,
             "A worker process was killed, most likely because",
         ),
+        (BrokenPipeError(32, "Broken pipe"), 1, "The output, the cache"),
         (ImportError("You need to install `x`: pip install x"), 2, "You need to install `x`: pip install x"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForTokenClassification, pipeline
 
 from hf_distill.cli import main
@@ -218,6 +219,7 @@ def test_faults_come_before_the_work(student, here, capsys, monkeypatch):
     monkeypatch.setattr(predict, "find_student", None)
     for inputs, output, message in (
         (["in.tsv", "no.txt"], "out.tsv", "no.txt: no such file"),
+        (["in.tsv", "folder.tsv"], "out.tsv", "folder.tsv: a folder, pipe or device"),
         (["in.tsv"], "out.txt", "out.txt: unknown ending; known are .jsonl, .tsv"),
         (["in.tsv"], "../" + here.name + "/in.tsv", "would overwrite this input"),
         (["in.tsv"], "no/out.tsv", "there is no folder no"),
@@ -234,6 +236,40 @@ def test_faults_of_a_model(here, capsys):
     save_model(tiny.bert(tiny.wordpiece(), tags=["LABEL_0", "LABEL_1"]), tiny.wordpiece(), here / "bare")
     assert run("bare", ["in.txt"], "out.tsv") == 2
     assert "bare: the labels of its head have no names" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("within")
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        ("no head", "is not a token classifier: missing classifier.bias, classifier.weight"),
+        ("other shapes", "3 weights do not fit config.json: bert.embeddings.word_embeddings.weight ["),
+        ("no numbers", "its scores are not all numbers"),
+        ("no tokenizer", "cannot be loaded"),
+        ("tokenizer settings", "cannot be loaded"),
+    ],
+)
+def test_a_damaged_model_of_others(here, capsys, damage, says):
+    Path("in.txt").write_text("p53\n")
+    tokenizer = tiny.wordpiece()
+    save_model(tiny.bert(tokenizer), tokenizer, here / "model")
+    weights = load_file("model/model.safetensors")
+    embeddings = "bert.embeddings.word_embeddings.weight"
+    if damage == "no head":
+        weights = {name: weight for name, weight in weights.items() if not name.startswith("classifier")}
+    elif damage == "other shapes":
+        weights |= {name: weights[name][1:].clone() for name in (embeddings, "classifier.weight", "classifier.bias")}
+    elif damage == "no numbers":
+        weights[embeddings] *= float("nan")
+    elif damage == "no tokenizer":
+        Path("model/tokenizer.json").unlink()
+    else:
+        Path("model/tokenizer_config.json").write_text("[]")
+    save_file(weights, "model/model.safetensors", {"format": "pt"})
+    assert run("model", ["in.txt"], "out.tsv") == 2
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error
+    assert sorted(os.listdir()) == ["in.txt", "model"]
 
 
 def test_chunks_are_whole_texts_of_one_file(here, monkeypatch):

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from ..arguments import PredictionArguments
 from ..data.formats.writing import write_annotations
-from ..files import LONGEST_LINE, TEMPORARY, lock, read_lines, remove_dead, writing
+from ..files import LONGEST_LINE, TEMPORARY, check_file, lock, read_lines, remove_dead, writing
 from ..runtime.confidence import read_threshold
 from ..runtime.mentions import running_text_notice
 from ..runtime.tagger import ONNX_FILES, Tagger, find_student, read_object
@@ -195,8 +195,7 @@ def check_files(inputs: Sequence[str], output: str, read: Sequence[str], written
             if ending(path) not in endings:
                 raise UserError(f"{path}: unknown ending; known are {', '.join(endings)}, each also with .gz.")
     for path in inputs:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such file.")
+        check_file(path)
         if Path(path).resolve() == Path(output).resolve():
             raise UserError(f"{path}: --output would overwrite this input; choose another name.")
     if not Path(output).parent.is_dir():

@@ -17,6 +17,8 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from ..data.formats.writing import to_json
 from ..files import decode_line
 from ..runtime.confidence import expected_errors
@@ -120,6 +122,8 @@ def tag_chunk(setup: Setup, chunk: Chunk) -> Tagged:
     tagger = _load_tagger(setup)
     scheme = "IOB2" if ending(setup.output) == ".conll" else detect_scheme(setup.tags)
     located, logits = tagger.predict([text for text, _, _ in texts])
+    if any(np.isnan(scores).any() for scores in logits):
+        raise UserError(f"{setup.model}: its scores are not all numbers; its weights may be damaged. Save it anew.")
     found: Iterable = find_mentions(located, logits, tagger.tags, tagger.calibration, dict(setup.thresholds))
     if setup.most_uncertain:
         values = expected_errors(logits, tagger.tags, tagger.calibration)

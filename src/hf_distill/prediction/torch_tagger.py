@@ -5,12 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForTokenClassification,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..arguments import PredictionArguments
@@ -23,7 +18,7 @@ from ..runtime.tags import OUTSIDE, UserError, entity_types, make_tags
 from ..runtime.windows import window_length
 from ..runtime.words import word_rule
 from ..teachers.labels import LabelMap, begins_with_inside, match_labels
-from ..teachers.loading import explain_loading_errors, load_config, load_tokenizer, prefix_space_notice
+from ..teachers.loading import explain_loading_errors, load_classifier, load_config, load_tokenizer, prefix_space_notice
 
 
 @dataclass
@@ -81,7 +76,7 @@ class TorchTagger:
             if onnx:
                 model = OnnxModel(onnx, config, threads=1)
             else:
-                model = AutoModelForTokenClassification.from_pretrained(name, trust_remote_code=trust_remote_code)
+                model = load_classifier(name, "Fine-tune it first.", trust_remote_code=trust_remote_code)
                 model.to(device).eval()
         calibration = UNCALIBRATED
         if getattr(config, "tags", None):  # saved by this package
@@ -134,4 +129,5 @@ def tokenizer_notice(args: PredictionArguments) -> str:
     """Return what may make a model miss mentions, because its tokenizer cuts lists of words otherwise; else ""."""
     if args.add_prefix_space is not None:
         return ""
-    return prefix_space_notice(load_tokenizer(args.model, args.trust_remote_code), args.trust_remote_code)
+    with explain_loading_errors(args.model):
+        return prefix_space_notice(load_tokenizer(args.model, args.trust_remote_code), args.trust_remote_code)

@@ -40,7 +40,8 @@ def teacher_tags(config, given: Sequence[str] | None, tag_format: TagFormat) -> 
     if tags is None:
         raise UserError(
             f"The teacher's head has {config.num_labels} labels without names: list them, in order, with "
-            "--teacher_labels (for example: --teacher_labels O B-GENE I-GENE E-GENE S-GENE)."
+            "--teacher_labels (for example: --teacher_labels O B-GENE I-GENE E-GENE S-GENE). If it is an encoder that "
+            "was not fine-tuned yet: --do_train_teacher 1."
         )
     return [tag_format.rename(tag) for tag in tags]
 

@@ -115,6 +115,34 @@ def load_config(name_or_path: str, trust_remote_code: bool = False) -> Pretraine
     return AutoConfig.from_pretrained(name_or_path, trust_remote_code=trust_remote_code)
 
 
+def load_classifier(path: str, advice: str = "", **options) -> PreTrainedModel:
+    """Load a token classifier, all of whose weights are in its files.
+
+    Args:
+        path: Hub id or folder.
+        advice: what to do if some are missing, for the message.
+        options: passed to transformers.
+
+    Raises:
+        UserError: some are missing, or have other shapes than its configuration says.
+    """
+    loaded: Any = AutoModelForTokenClassification.from_pretrained(
+        path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    )
+    model, info = loaded
+    if info["mismatched_keys"]:
+        name, found, expected = min(info["mismatched_keys"])
+        raise UserError(
+            f"{path}: {len(info['mismatched_keys'])} weights do not fit config.json: {name} {list(found)} (expected "
+            f"{list(expected)}). Save the model anew."
+        )
+    if info["missing_keys"]:
+        raise UserError(
+            f"{path} is not a token classifier: missing {', '.join(sorted(info['missing_keys'])[:3])}. {advice}".strip()
+        )
+    return model
+
+
 def read_state_dict(path: str) -> dict[str, Tensor]:
     """Read a state dict that `torch.save` wrote.
 

@@ -21,6 +21,7 @@ from ..runtime.word_features import word_feature_rows
 from .labels import LabelMap, begins_with_inside, is_undecided, match_labels, teacher_tags
 from .loading import (
     explain_loading_errors,
+    load_classifier,
     load_config,
     load_state_dict,
     load_tokenizer,
@@ -155,18 +156,13 @@ def load_teacher(
             model = AutoModelForTokenClassification.from_config(config, trust_remote_code=trust_remote_code)
             load_state_dict(model, state, checkpoint)
         else:
-            model, info = AutoModelForTokenClassification.from_pretrained(
+            model = load_classifier(
                 path,
+                "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint.",
                 config=config,
                 dtype=torch.float32,
                 trust_remote_code=trust_remote_code,
-                output_loading_info=True,
             )
-            if info["missing_keys"]:
-                raise UserError(
-                    f"{name_or_path} is not a token classifier: missing {', '.join(sorted(info['missing_keys'])[:3])}. "
-                    "Fine-tune it first (--do_train_teacher 1), or give its weights with --teacher_checkpoint."
-                )
     others = sorted({matched.head[index].partition("-")[2] for index in matched.foreign})
     if others:
         logger.warning(
