@@ -160,11 +160,10 @@ def test_the_run_as_a_file(command, tmp_path):
 
 def test_dictionaries_in_the_run_as_a_file_keep_no_paths(command, tmp_path):
     inside = {"folder": str(tmp_path), "deep": [{"file": str(tmp_path / "data" / "val.tsv")}, 1], "name": "a-b"}
-    flags = ["--lr_scheduler_kwargs", json.dumps(inside), "--gradient_checkpointing_kwargs", json.dumps(inside)]
+    flags = ["--gradient_checkpointing_kwargs", json.dumps(inside)]
     write_run(tmp_path / "run.yaml", parse_arguments([*command, *flags]))
     text = Path("run.yaml").read_text()
     expected = {"folder": tmp_path.name, "deep": [{"file": "val.tsv"}, 1], "name": "a-b"}
-    assert yaml.safe_load(text)["lr_scheduler_kwargs"] == expected
     assert yaml.safe_load(text)["gradient_checkpointing_kwargs"] == expected
     assert str(tmp_path.parent) not in text and parse_arguments(["run.yaml", "--use_cpu", "1"])
 

@@ -73,11 +73,12 @@ class TorchTagger:
         with explain_loading_errors(name):
             tokenizer = load_tokenizer(name, trust_remote_code, add_prefix_space)
             config = load_config(name, trust_remote_code)
+            model: PreTrainedModel | OnnxModel
             if onnx:
                 model = OnnxModel(onnx, config, threads=1)
             else:
-                model = load_classifier(name, "Fine-tune it first.", trust_remote_code=trust_remote_code)
-                model.to(device).eval()
+                classifier = load_classifier(name, "Fine-tune it first.", trust_remote_code=trust_remote_code)
+                model = classifier.to(device).eval()  # type: ignore[arg-type]  # transformers' decorator hides self
         calibration = UNCALIBRATED
         if getattr(config, "tags", None):  # saved by this package
             calibration = read_calibration(config)
