@@ -64,7 +64,7 @@ def measure(folders: dict[str, str], data: Path, rounds: int) -> dict[str, dict]
 
 def draw(figures: dict[str, dict], path: Path) -> None:
     """Plot F1 against latency: PyTorch (hollow) and int8 (filled, with an area by the size of the file)."""
-    figure = Figure(figsize=(8, 4.4), dpi=150, layout="constrained")
+    figure = Figure(figsize=(6, 3.8), dpi=200, layout="constrained")
     axes = figure.subplots()
     for number, (name, each) in enumerate(figures.items()):
         colour = [*COLOURS, "#a83250"][number % (len(COLOURS) + 1)]
@@ -74,7 +74,7 @@ def draw(figures: dict[str, dict], path: Path) -> None:
         axes.scatter(quick["ms"], quick["f1"], 20 + 12 * each["int8_mb"], color=colour, alpha=0.85, zorder=2)
         # Names are above the points, but below if a slightly faster model of similar F1 is close.
         below = any(
-            1 < quick["ms"] / other["int8"]["ms"] < 2.5 and abs(quick["f1"] - other["int8"]["f1"]) < 0.01
+            1 < quick["ms"] / other["int8"]["ms"] < 2.5 and abs(quick["f1"] - other["int8"]["f1"]) < 0.006
             for other in figures.values()
         )
         place = (quick["ms"], quick["f1"])
