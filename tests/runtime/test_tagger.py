@@ -111,7 +111,7 @@ def test_features_that_are_not_those_of_the_network_are_refused(tmp_path):
         (student / "config.json").write_text(json.dumps(fields | {"word_feature_rows": rows}))
         with pytest.raises(UserError, match=r"config\.json it should|word_feature_rows of a student"):
             Tagger(student)
-        with pytest.raises(UserError, match="cannot be loaded|word_feature_rows"):
+        with pytest.raises(UserError, match=r"do not fit config\.json|cannot be loaded|word_feature_rows"):
             load_teacher(str(student), tiny.TAGS)
 
 
