@@ -21,9 +21,8 @@ from .runtime.tags import UserError
 WRONG_PATHS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.ELOOP)  # errors of the user
 ELSEWHERE = (errno.EROFS, errno.EACCES, errno.EPERM, *WRONG_PATHS)  # errors that call for another command
 SHOWN = 120  # characters of a path that is too long
-LONGEST_MESSAGE = (
-    2000  # characters: of a longer one, which quotes a library that quotes a value, the middle is left out
-)
+# Characters; of a longer one, which quotes a library that quotes a value, the middle is left out.
+LONGEST_MESSAGE = 2000
 
 
 def main(argv: Sequence[str] | None = None) -> int:

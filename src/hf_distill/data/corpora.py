@@ -96,15 +96,15 @@ def load_corpora(args: DataArguments, seed: int) -> Corpora:
             annotations = load_annotations(args, sentences, args.tag_scheme, corpus_format(args), rule, found)
     types = known_types(gold if annotations is None or len(gold) else annotations)
     train = _check_leaks("train", gold, held_out, args.drop_leaked)
+    if not types:
+        raise UserError(f"{source}: the training data has no mention.")
     unlearnt = sorted({each for split in held_out for each in known_types(split)} - set(types))
     if unlearnt:
         raise UserError(
             f"{args.path_to_val or args.dataset_name}: {', '.join(unlearnt)} stands in the development or test data, "
-            f"but not in {source}, which has {', '.join(types) or 'no mention'}. Names are case-sensitive: "
+            f"but not in {source}, which has {', '.join(types)}. Names are case-sensitive: "
             "--rename_types OLD=NEW makes them one."
         )
-    if not types:
-        raise UserError(f"{source}: the training data has no mention.")
     if not known_types(splits["eval"]):
         raise UserError(
             f"{args.path_to_val or args.dataset_name}: the development data has no mention, so that no F1 can be "
