@@ -179,6 +179,7 @@ def test_yaml_lists_and_nulls(tmp_path):
         ("# a comment\n\nbach_size: 8\n", 3, "unknown key 'bach_size'. Did you mean batch_size?"),
         ("xyzzy: 8\n", 1, "unknown key 'xyzzy'."),
         ("seed: 1\nalpha: 0.5\nseed: 2\n", 3, "the key 'seed' sets seed a second time."),
+        ("seed: 1\nbatch_size: [8, 16]\n", 2, "batch_size takes one value, not a list of 2."),
         ("- seed\n", 1, "expected keys and values"),
         ("", 1, "expected keys and values"),
     ],

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from .files import FAULTS, find_fault
 from .parsing import TRACEBACK, parse_annotate, parse_arguments, parse_convert, parse_prediction, parse_report
@@ -28,6 +29,7 @@ LONGEST_MESSAGE = 2000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command with the given arguments (default: `sys.argv`) and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _complete_streams()
     _bars_for_what_lasts()
     arguments = [argument for argument in argv if argument != TRACEBACK]
     name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
@@ -95,6 +97,16 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "report": (_report, ANEW),
     "convert": (_convert, ANEW),
 }
+
+
+def _complete_streams() -> None:
+    """Have standard output and error take whatever is written there, where they are closed (2>&-) or lack letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # otherwise the first file that is opened would get this number, and what is written to it
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _bars_for_what_lasts() -> None:

@@ -196,6 +196,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
         full.print_help()
         sys.exit()
     known = _option_names(full)
+    single = {action.dest for action in full._actions if action.nargs not in ("+", "*")}
     typed = [argument.partition("=")[0] for argument in argv if argument.startswith("--")]
     for flag in typed:
         action = full._option_string_actions.get(flag)
@@ -203,7 +204,7 @@ def parse_arguments(argv: Sequence[str]) -> "RunArguments":
             raise UserError(f"{flag} is given twice: put all its values after one.")
     arguments = list(argv)
     if config:
-        arguments[:1] = _read_config(config, text, known)
+        arguments[:1] = _read_config(config, text, known, single)
     translated = _translate_flags(arguments, known)
     parsed = vars(full.parse_args(translated))
     if (parsed["preset"] or _preset_of(_flags(arguments))) == "recipe":
@@ -343,11 +344,11 @@ def _check_known(name: str, known: set[str], place: str) -> None:
         raise UserError(f"{place}.{hint}")
 
 
-def _read_config(path: str, text: str, known: set[str]) -> list[str]:
+def _read_config(path: str, text: str, known: set[str], single: set[str]) -> list[str]:
     """Convert a flat YAML file, of which `read_yaml` has read the text, to command-line arguments.
 
     Values stay text, so that only the parser converts types. Relative paths of corpora are first tried in the folder
-    of the YAML file.
+    of the YAML file. Keys of `single` take no list.
     """
     import yaml
 
@@ -370,6 +371,8 @@ def _read_config(path: str, text: str, known: set[str]) -> list[str]:
             if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
                 raise UserError(f"{path}:{line}: {key} is a list of single values, not of lists or mappings.")
             values = [item.value for item in node.value]
+            if name in single and len(values) > 1:
+                raise UserError(f"{path}:{line}: {key} takes one value, not a list of {len(values)}.")
         elif isinstance(node, yaml.MappingNode):
             try:
                 values = [json.dumps(yaml.SafeLoader("").construct_mapping(node, deep=True))]

@@ -416,6 +416,7 @@ def train(
                 f"{folder}: {SAFE_WEIGHTS_NAME}: missing, or changed since this run wrote it. Remove {RESULTS_NAME} to "
                 "go on from the last checkpoint, or the folder."
             )
-        logger.warning(f"Using the finished model in {folder}: data, teachers and arguments are the same.")
+        ignored = " --resume_from_checkpoint is ignored." if args.resume_from_checkpoint else ""
+        logger.warning(f"Using the finished model in {folder}: data, teachers and arguments are the same.{ignored}")
         student.model.load_state_dict(safetensors.torch.load_file(folder / SAFE_WEIGHTS_NAME))
     return trainer
