@@ -53,6 +53,7 @@ def test_defaults():
         ("--dropout 1", "--dropout must be in [0, 1), got 1.0."),
         ("--embedding_size 0", "--embedding_size must be positive, got 0."),
         ("--n_layers -2", "--n_layers must be positive, got -2."),
+        ("--n_stacks 0", "--n_stacks must be positive, got 0."),
         ("--classifier_size -1", "--classifier_size must not be negative, got -1."),
         ("--max_seq_length 8", "--max_seq_length must be at least 16, got 8."),
         ("--word_feature_rows 20001", "--word_feature_rows must be from 0 to 20,000, got 20001."),
@@ -92,6 +93,7 @@ def test_bad_values_name_the_bound_and_the_value(flags, message):
             "--dataset_name b --model_name tinybert --word_feature_rows 9",
             "--word_feature_rows is for --model_name bilstm",
         ),
+        ("--dataset_name b --model_name tinybert --n_stacks 2", "--n_stacks is for --model_name bilstm"),
         ("--dataset_name b --student_layers 0 1", "--student_layers is for --model_name auto or tinybert"),
         (
             "--dataset_name b --model_name auto --student_layers 0 --n_layers 3",

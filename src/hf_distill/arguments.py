@@ -131,6 +131,11 @@ class ModelArguments:
         0, "bilstm only: size of the head's hidden layer; 0: the head is a single linear layer."
     )
     n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
+    n_stacks: int = option(
+        1,
+        "bilstm only: number of such stacks of layers side by side, whose outputs are averaged: an ensemble in one "
+        "student. In training each sentence is read by one of them, so that they need as many times the epochs.",
+    )
     dropout: float | None = option(
         None,
         "Dropout of a new student. --preset original: 0.5 for bilstm. For tinybert 0.1, with --student_layers the "
@@ -142,7 +147,7 @@ class ModelArguments:
     def __post_init__(self):
         check(self.dropout is None or 0 <= self.dropout < 1, f"--dropout must be in [0, 1), got {self.dropout}.")
         check(0 <= self.embedding_dropout < 1, f"--embedding_dropout must be in [0, 1), got {self.embedding_dropout}.")
-        for name in ("embedding_size", "hidden_size", "n_layers"):
+        for name in ("embedding_size", "hidden_size", "n_layers", "n_stacks"):
             value = getattr(self, name)
             check(value is None or value > 0, f"--{name} must be positive, got {value}.")
         for name in ("classifier_size", "vocabulary_size"):
@@ -165,6 +170,7 @@ class ModelArguments:
         )
         sizes = ("hidden_size", "n_layers", "classifier_size", "vocabulary_size", "word_feature_rows")
         given = [name for name in ("student_layers", *sizes, "dropout", "embedding_dropout") if getattr(self, name)]
+        given += ["n_stacks"] * (self.n_stacks > 1)
         given += ["embedding_type"] * (self.embedding_type != "train")
         check(
             not (self.student_model_name_or_path and given),
@@ -183,9 +189,10 @@ class ModelArguments:
             not (self.student_layers and other_sizes),
             f"--student_layers gives the student the teacher's sizes; leave out --{' and --'.join(other_sizes)}.",
         )
-        for name in ("classifier_size", "embedding_dropout", "word_feature_rows"):
+        own = {name: getattr(self, name) for name in ("classifier_size", "embedding_dropout", "word_feature_rows")}
+        for name, used in (own | {"n_stacks": self.n_stacks > 1}).items():
             check(
-                not getattr(self, name) or self.model_name == "bilstm",
+                not used or self.model_name == "bilstm",
                 f"--{name} is for --model_name bilstm, not {self.model_name}.",
             )
         check(

@@ -52,7 +52,7 @@ def student(kind):
     if kind == "xlnet":
         return XLNetForTokenClassification(XLNetConfig(d_model=24, n_layer=2, n_head=2, d_inner=32, **common))
     sizes = {"embedding_size": 24, "hidden_size": 16, "classifier_size": 8 * (kind == "deep head")}
-    sizes["word_feature_rows"] = 30 * (kind == "features")
+    sizes |= {"word_feature_rows": 30 * (kind == "features"), "num_stacks": 3 if kind == "stacks" else 1}
     if kind == "bert embeddings":
         table = {"vocab_size": len(TOKENIZER), "hidden_size": 24, "max_position_embeddings": 64}
         sizes |= {"embedding_type": "bert", "bert_config": table}
@@ -62,7 +62,18 @@ def student(kind):
 @pytest.mark.isa
 @pytest.mark.parametrize(
     "kind",
-    ["bilstm", "deep head", "bert embeddings", "features", "tinybert", "roberta", "distilbert", "albert", "xlnet"],
+    [
+        "bilstm",
+        "deep head",
+        "bert embeddings",
+        "features",
+        "stacks",
+        "tinybert",
+        "roberta",
+        "distilbert",
+        "albert",
+        "xlnet",
+    ],
 )
 def test_the_export_gives_pytorchs_logits_for_any_batch_and_length(tmp_path, kind):
     model = student(kind).eval()

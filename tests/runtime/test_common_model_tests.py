@@ -22,6 +22,7 @@ KINDS = {
     "Train": {},
     "Bert": {"embedding_type": "bert", "bert_config": SIZES},
     "Features": {"word_feature_rows": 5, "classifier_size": 4},
+    "Stacks": {"num_stacks": 2},
 }
 # What the modules of common tests import of folders that the source distribution lacks: tests of generation and of
 # torch.export, neither of which an LSTM over packed sequences is for.

@@ -1,3 +1,6 @@
+import copy
+import json
+
 import pytest
 import tiny
 import torch
@@ -57,7 +60,14 @@ def test_reading_by_hand_is_what_a_packed_lstm_gives():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"classifier_size": 5}, {"embedding_type": "bert"}, {"n_layers": 1}, {"word_feature_rows": 4}],
+    [
+        {},
+        {"classifier_size": 5},
+        {"embedding_type": "bert"},
+        {"n_layers": 1},
+        {"word_feature_rows": 4},
+        {"n_stacks": 3},
+    ],
 )
 def test_logits_do_not_depend_on_padding(tokenizer, options):
     student = build_student(tiny.bilstm_arguments(**options), tiny.TAGS, tokenizer, tiny.teacher(tokenizer)).eval()
@@ -80,6 +90,7 @@ KINDS = {
     "train": {},
     "bert": {"embedding_type": "bert", "bert_config": SMALL_BERT},
     "features": {"word_feature_rows": 4},
+    "stacks": {"num_stacks": 2},
 }
 RIGHT = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
 
@@ -118,6 +129,52 @@ def test_subwords_are_read_as_if_those_masked_were_not_there(kind, mask):
     model.zero_grad()
     expected.loss.backward()
     torch.testing.assert_close(model.lstm.weight_hh_l0.grad, gradient)
+
+
+def of_each_stack(model: BiLSTMForTokenClassification, **inputs: torch.Tensor) -> torch.Tensor:
+    """The logits [stacks, batch, subwords, labels] of models that have one of the stacks each."""
+    logits = []
+    for stack in (model.lstm, *model.more_stacks):
+        alone = copy.deepcopy(model).eval()
+        alone.lstm, alone.more_stacks = copy.deepcopy(stack), torch.nn.ModuleList()
+        logits.append(alone(**inputs).logits)
+    return torch.stack(logits)
+
+
+def test_stacks_are_an_ensemble():
+    torch.manual_seed(0)
+    config = BiLSTMConfig(20, 8, 6, dropout=0.0, num_labels=3, num_stacks=3)
+    model = BiLSTMForTokenClassification(config).eval()
+    mask = (torch.arange(6) < torch.tensor([6, 2, 5, 6, 1, 3, 4])[:, None]).long()
+    inputs = {"input_ids": torch.randint(1, 20, mask.shape), "attention_mask": mask}
+    apart = of_each_stack(model, **inputs)
+    assert (apart[0] - apart[1])[mask == 1].abs().min() > 1e-6
+    torch.testing.assert_close(model(**inputs).logits[mask == 1], apart.mean(0)[mask == 1])
+
+    # In training each sentence is read by one, of seven two or three by each.
+    logits = model.train()(**inputs).logits
+    readers = [
+        [torch.allclose(one[real], other[real]) for one in apart[:, row]]
+        for row, (other, real) in enumerate(zip(logits, mask == 1, strict=True))
+    ]
+    assert sorted(map(sum, readers)) == [1] * 7 and sorted(map(sum, zip(*readers, strict=True))) == [2, 2, 3]
+    again = model(**inputs).logits
+    assert not torch.allclose(again[mask == 1], logits[mask == 1])
+
+    # Each of fewer sentences is read by all, so that all learn.
+    few = {name: values[:2] for name, values in inputs.items()}
+    real = few["attention_mask"] == 1
+    torch.testing.assert_close(model(**few).logits[real], apart.mean(0)[:2][real])
+    model(**few, labels=few["attention_mask"]).loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+def test_weights_of_more_stacks_than_the_configuration_has_are_refused(tmp_path):
+    bilstm("stacks").save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(fields | {"num_stacks": 1}))
+    with pytest.raises(ValueError, match="more stacks of LSTM layers than num_stacks, 1"):
+        BiLSTMForTokenClassification.from_pretrained(tmp_path)
 
 
 def test_masks_of_any_type_of_number_are_read():

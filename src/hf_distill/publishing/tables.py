@@ -134,9 +134,9 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
         state: the trainer's state; empty if it is missing.
     """
     model_args, args, datasets = arguments.model, arguments.training, corpora.datasets()
-    sizes = {"num_hidden_layers": "layers", "hidden_size": "hidden size", "embedding_size": "embedding size"}
-    sizes |= {"classifier_size": "hidden layer of the head", "vocab_size": "vocabulary"}
-    sizes |= {"word_feature_rows": "rows for each feature of words"}
+    sizes = {"num_hidden_layers": "layers", "num_stacks": "stacks of layers", "hidden_size": "hidden size"}
+    sizes |= {"embedding_size": "embedding size", "classifier_size": "hidden layer of the head"}
+    sizes |= {"vocab_size": "vocabulary", "word_feature_rows": "rows for each feature of words"}
     encoder = f"those of {code(shown(model_args.embeddings_from))}" if model_args.embeddings_from else "the teacher's"
     parts = {"svd": f"word embeddings, {encoder}", "bert": "the teacher's embedding module"}
     start = [parts[model_args.embedding_type]] if model_args.embedding_type in parts else []
@@ -153,6 +153,8 @@ def recipe_table(arguments: RunArguments, corpora: Corpora, config: Mapping, sta
         if args.load_best_model_at_end and state.get("best_global_step"):
             length += f"; the checkpoint of step {state['best_global_step']:,} was kept"
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if config.get("num_stacks") == 1:
+        del sizes["num_stacks"]
     rows = {
         "sizes": ", ".join(f"{title} {config[name]:,}" for name, title in sizes.items() if config.get(name)),
         "teacher": ", ".join(taught_by(arguments)),

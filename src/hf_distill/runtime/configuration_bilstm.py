@@ -24,6 +24,7 @@ class BiLSTMConfig(PretrainedConfig):
         embedding_size: embedding dimension.
         hidden_size: number of LSTM units per direction.
         num_hidden_layers: number of stacked LSTM layers.
+        num_stacks: number of such stacks side by side, whose outputs are averaged.
         classifier_size: width of the head's hidden layer; 0 for a single linear layer.
         dropout: dropout probability between LSTM layers and before each linear layer of the head.
         embedding_dropout: dropout probability on the input of the first LSTM layer.
@@ -49,6 +50,7 @@ class BiLSTMConfig(PretrainedConfig):
         embedding_size: int = 300,
         hidden_size: int = 300,
         num_hidden_layers: int = 2,
+        num_stacks: int = 1,
         classifier_size: int = 0,
         dropout: float = 0.5,
         embedding_dropout: float = 0.0,
@@ -63,6 +65,7 @@ class BiLSTMConfig(PretrainedConfig):
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
         self.num_hidden_layers = num_hidden_layers
+        self.num_stacks = num_stacks
         self.classifier_size = classifier_size
         self.dropout = dropout
         self.embedding_dropout = embedding_dropout

@@ -68,6 +68,7 @@ FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 BILSTM_FIELDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "embedding_size": _SIZE,
     "num_hidden_layers": _SIZE,
+    "num_stacks": _SIZE,
     "classifier_size": ("a number from 0", lambda value: _is_whole(value, 0)),
     "dropout": ("a number from 0 to 1", _is_share),
     "embedding_dropout": ("a number from 0 to 1", _is_share),

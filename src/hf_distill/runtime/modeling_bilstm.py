@@ -80,6 +80,10 @@ def _read_mask(attention_mask: Tensor | None, given: Tensor) -> Tensor:
 class BiLSTMForTokenClassification(PreTrainedModel):
     """Token classifier: embeddings, a stacked bidirectional LSTM, and a linear or two-layer head.
 
+    With `num_stacks` it is an ensemble in one model: several such LSTMs share embeddings and head, and their outputs
+    are averaged. In training each sentence is read by one of them, drawn at random, so that they stay as different as
+    models that were trained apart.
+
     Examples:
         >>> student = BiLSTMForTokenClassification(BiLSTMConfig(vocab_size=100, num_labels=5))
         >>> student(input_ids=torch.tensor([[2, 7, 3]])).logits.shape
@@ -101,14 +105,18 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
         if rows := word_feature_rows(config):
             self.feature_embeddings = nn.Embedding(1 + FEATURES * rows, config.embedding_size, padding_idx=0)
-        self.lstm = nn.LSTM(
-            config.embedding_size,
-            config.hidden_size,
-            num_layers=config.num_hidden_layers,
-            dropout=config.dropout if config.num_hidden_layers > 1 else 0.0,
-            bidirectional=True,
-            batch_first=True,
-        )
+        stacks = [
+            nn.LSTM(
+                config.embedding_size,
+                config.hidden_size,
+                num_layers=config.num_hidden_layers,
+                dropout=config.dropout if config.num_hidden_layers > 1 else 0.0,
+                bidirectional=True,
+                batch_first=True,
+            )
+            for _ in range(config.num_stacks)
+        ]
+        self.lstm, self.more_stacks = stacks[0], nn.ModuleList(stacks[1:])
         self.embedding_dropout = Dropout(config.embedding_dropout)
         self.dropout = Dropout(config.dropout)
         width = 2 * config.hidden_size
@@ -128,12 +136,14 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         """As in `PreTrainedModel`.
 
         Raises:
-            ValueError: the weights read features of words, but the configuration has none.
+            ValueError: the weights read features of words or have more stacks, and the configuration knows of neither.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
         if any(name.startswith("feature_embeddings.") for name in info["unexpected_keys"]):
             raise ValueError("the weights have embeddings of features of words, but config.json no word_feature_rows.")
+        if any(name.startswith("more_stacks.") for name in info["unexpected_keys"]):
+            raise ValueError(f"the weights have more stacks of LSTM layers than num_stacks, {model.config.num_stacks}.")
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, *args, **kwargs) -> None:
@@ -174,10 +184,30 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
         `states` are embeddings [batch, subwords, size] with padding on the right, `lengths` [batch] are on the CPU.
         """
+        stacks = [self.lstm, *self.more_stacks]
+        if len(stacks) == 1:
+            return self._read_by(self.lstm, states, lengths, every_layer)
+        if not self.training or len(states) < len(stacks):  # where each has to read: the others would get no gradient
+            # Limits that no length reaches: the exporter would make one of equal packings, and then not know it.
+            read = [
+                self._read_by(stack, states, lengths.clamp(max=2**30 + number), every_layer)
+                for number, stack in enumerate(stacks)
+            ]
+            return [torch.stack(outputs).mean(0) for outputs in zip(*read, strict=True)]
+        shares = torch.randperm(len(states)).tensor_split(len(stacks))
+        order = torch.cat(shares).argsort().to(states.device)
+        read = [
+            self._read_by(stack, states[share.to(states.device)], lengths[share], every_layer)
+            for stack, share in zip(stacks, shares, strict=True)
+        ]
+        return [torch.cat(outputs)[order] for outputs in zip(*read, strict=True)]
+
+    def _read_by(self, lstm: nn.LSTM, states: Tensor, lengths: Tensor, every_layer: bool) -> list[Tensor]:
+        """As `_read`, by one stack."""
         exported = torch.onnx.is_in_onnx_export()  # the exported LSTM accepts unsorted lengths
         if exported or (states.device.type != "cpu" and states.numel() and not every_layer):
             packed = pack_padded_sequence(states, lengths.clamp(min=1), batch_first=True, enforce_sorted=exported)
-            return [pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]]
+            return [pad_packed_sequence(lstm(packed)[0], batch_first=True, total_length=states.shape[1])[0]]
         layers = self.config.num_hidden_layers
         if not states.numel():  # PyTorch's LSTM refuses empty batches
             return [states.new_zeros(*states.shape[:2], 2 * self.config.hidden_size)] * layers
@@ -192,21 +222,19 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             if layer:
                 states = self.dropout(states)
             reversed_states = states.gather(1, reversal.expand_as(states))
-            forward = self._run_direction(states, f"l{layer}")
-            backward = self._run_direction(reversed_states, f"l{layer}_reverse")
+            forward = self._run_direction(lstm, states, f"l{layer}")
+            backward = self._run_direction(lstm, reversed_states, f"l{layer}_reverse")
             states = torch.cat([forward, backward.gather(1, reversal.expand_as(backward))], dim=-1)
             outputs.append(states)
         kept = outputs if every_layer else [states]
         return [nn.functional.pad(states, (0, 0, 0, width - longest)) for states in kept]
 
-    def _run_direction(self, states: Tensor, direction: str) -> Tensor:
+    def _run_direction(self, lstm: nn.LSTM, states: Tensor, direction: str) -> Tensor:
         """Run one direction of one LSTM layer; `direction` is its parameter suffix, such as "l0_reverse"."""
         if torch.is_autocast_enabled("cpu") and not _autocast_runs_lstm(torch.get_autocast_dtype("cpu")):
             with torch.autocast("cpu", enabled=False):
-                return self._run_direction(states.to(self.dtype), direction)
-        weights = [
-            getattr(self.lstm, f"{name}_{direction}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
+                return self._run_direction(lstm, states.to(self.dtype), direction)
+        weights = [getattr(lstm, f"{name}_{direction}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         initial = states.new_zeros(1, len(states), self.config.hidden_size)
         return torch.lstm(states, (initial, initial), weights, True, 1, 0.0, self.training, False, True)[0]
 
@@ -229,7 +257,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         subwords, embedding_size] takes the place of word embeddings. `word_features` [batch, subwords, 3]
         (`windows.make_windows`) is needed if the configuration has `word_feature_rows`. `token_type_ids` is accepted,
         because BERT tokenizers return it, but not used. `hidden_states`, if asked for here or by the configuration, are
-        the input of the first LSTM layer and the output of each, [batch, subwords, size].
+        the input of the first LSTM layer and the output of each, the mean of all stacks, [batch, subwords, size].
 
         Raises:
             ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, the mask

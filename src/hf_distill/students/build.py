@@ -175,6 +175,7 @@ def _build_bilstm(
         embedding_size=embedding_size,
         hidden_size=_option(args, "hidden_size"),
         num_hidden_layers=_option(args, "n_layers"),
+        num_stacks=args.n_stacks,
         classifier_size=args.classifier_size,
         dropout=0.5 if args.dropout is None else args.dropout,
         embedding_dropout=args.embedding_dropout,
