@@ -1,6 +1,6 @@
 """The students that the recipes make, for several seeds, where nothing was chosen on what is measured.
 
-    python benchmarks/recipes.py --data ../shared/data --teacher ../shared/teacher --output outputs/recipes
+    python benchmarks/recipes.py --data ../shared/data --teacher ../shared/teacher TEACHER-2 TEACHER-3
 
 The recipes are those of configs/, untouched. Each student learns from the whole training file and from text without
 labels, its last checkpoint counts, and F1 is that on the development file, which nothing else looks at. Of other
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=RECIPES)
     parser.add_argument("--seeds", type=int, nargs="*", default=[42, 43, 44])
     parser.add_argument("--data", type=Path, default="../shared/data", help="folder that holds bc2gm/ and the text")
-    parser.add_argument("--teacher", required=True, help="a teacher, or an encoder to make one of")
+    parser.add_argument("--teacher", nargs="+", required=True, help="teachers, or encoders to make them of")
     parser.add_argument("--output", type=Path, default="outputs/recipes")
     given = sys.argv[1:]
     cut = given.index("--") if "--" in given else len(given)
@@ -59,7 +59,6 @@ def run(recipe: str, seed: int, args: argparse.Namespace, extra: Sequence[str]) 
     folder = args.output / f"{args.corpus}-{recipe}-{seed}"
     values = {
         **files,
-        "teacher_model_name_or_path": args.teacher,
         "output_dir": folder,
         "seed": seed,
         "drop_leaked": 1,
@@ -69,7 +68,8 @@ def run(recipe: str, seed: int, args: argparse.Namespace, extra: Sequence[str]) 
         "signals_dir": args.output / "signals",
     }
     config = Path(__file__).parents[1] / "configs" / f"{recipe}.yaml"
-    command = [str(config), *(str(part) for name, value in values.items() for part in (f"--{name}", value))]
+    command = [str(config), "--teacher_model_name_or_path", *args.teacher]
+    command += [str(part) for name, value in values.items() for part in (f"--{name}", value)]
     run_resumable([*command, *flags, *extra], folder, "manifest.json")
 
 

@@ -457,7 +457,7 @@ class DistillationOptions:
     do_train_teacher: bool = option(
         False,
         "First fine-tune --teacher_model_name_or_path, an encoder, on the training data, in batches of at most 32; use "
-        "it as the teacher.",
+        "it as the teacher. Of several, or one that is named several times, each is fine-tuned with a seed of its own.",
     )
     teacher_learning_rate: float = option(1e-4, "Initial learning rate of --do_train_teacher.")
     teacher_num_train_epochs: float = option(8.0, "Epochs of --do_train_teacher.")

@@ -127,18 +127,22 @@ def test_a_second_run_resumes_the_same_job_and_refuses_a_different_one(here, cap
     assert "learning_rate: 0.001 there, 0.002 now" in error and "--output_dir" in error
 
 
-def test_teacher_baseline_and_student_in_one_run(here, capsys):
-    """A fine-tuned teacher is kept and reused; the student learns from unlabelled text too."""
+def test_teachers_baseline_and_student_in_one_run(here, capsys):
+    """Fine-tuned teachers, each with a seed of its own, are kept and reused; text without labels teaches, too."""
     encoder = tiny.bert(tiny.wordpiece(), layers=1)
     save_model(encoder.bert, tiny.wordpiece(), "encoder")
     command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --path_to_unlabeled text.txt --do_train_teacher 1"
-    command += " --teacher_model_name_or_path encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
+    command += " --teacher_model_name_or_path encoder encoder --teacher_num_train_epochs 6 --teacher_learning_rate 1e-2"
     command += " --embedding_size 8 --hidden_size 8 --use_cpu 1 --signals_dir signals --output_dir out --disable_tqdm 1"
     command += " --preset original --logit_loss ce --sequence_loss_weight 0.5"
     assert main([*command.split(), "--do_train", "0"]) == 0
-    written = Path("out/teacher/model.safetensors").stat().st_mtime_ns
+    assert "--teacher_model_name_or_path: out/teacher out/teacher-2" in capsys.readouterr().out
+    weights = [Path("out") / name / "model.safetensors" for name in ("teacher", "teacher-2")]
+    written = [path.stat().st_mtime_ns for path in weights]
+    assert weights[0].read_bytes() != weights[1].read_bytes()
     assert main([*command.split(), "--do_train_baseline", "1", "--num_train_epochs", "2"]) == 0
-    assert Path("out/teacher/model.safetensors").stat().st_mtime_ns == written
+    assert [path.stat().st_mtime_ns for path in weights] == written
+    assert "`encoder` (fine-tuned on the training data), 2 times" in Path("out/README.md").read_text()
     measured = results("out")
     assert measured["teacher_eval_f1"] > 0.8, "the rule is easy to learn"
     assert {"baseline_eval_f1", "eval_f1", "eval_f1_above_baseline_low"} <= measured.keys()

@@ -1,6 +1,7 @@
 """Names, Markdown tables and sentences about a run, for the model card and the report."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
@@ -77,7 +78,8 @@ def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> di
         note = f" with the weights of {code(Path(model_args.teacher_checkpoint).name)}"
     elif args.do_train_teacher:
         note = " (fine-tuned on the training data)"
-    return {name: f"{code(shown(name))}{note}" for name in model_args.teacher_model_name_or_path}
+    names = Counter(model_args.teacher_model_name_or_path)
+    return {name: f"{code(shown(name))}{note}{f', {times} times' * (times > 1)}" for name, times in names.items()}
 
 
 def taught_by(arguments: RunArguments) -> list[str]:

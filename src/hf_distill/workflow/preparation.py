@@ -173,7 +173,8 @@ def lock_output(folder: str) -> Iterator[None]:
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise UserError(f"--output_dir {folder} is a file; give the name of a folder.")
-    kept = [path / name for name in ("onnx", "teacher", "baseline", "tokenizer")] + sorted(path.glob("companion-*"))
+    kept = [path / name for name in ("onnx", "teacher", "baseline", "tokenizer")]
+    kept += [*sorted(path.glob("teacher-*")), *sorted(path.glob("companion-*"))]
     if links := [each for each in kept if each.is_symlink()]:
         raise UserError(f"{links[0]} is a link; this run would write behind it. Remove it.")
     new = [each for each in (path, *path.parents) if not each.exists()]
@@ -252,17 +253,17 @@ def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
     """What a run will do, in the order of `run`."""
     model, _, args, _ = arguments
     text = len(corpora.training_text(unlabeled=args.distillation))
-    names = ", ".join(model.teacher_model_name_or_path)
+    names, one = ", ".join(model.teacher_model_name_or_path), len(model.teacher_model_name_or_path) == 1
     if args.do_train_teacher:
         yield (
-            f"fine-tunes {names} into a teacher on {len(corpora.train):,} labelled sentences, in "
-            f"{args.teacher_num_train_epochs:g} epochs"
+            f"fine-tunes {names} into {'a teacher' if one else 'teachers'} on {len(corpora.train):,} labelled "
+            f"sentences, in {args.teacher_num_train_epochs:g} epochs"
         )
     if args.do_train_teacher and not args.do_train:
         return
     evaluated = sum(map(len, corpora.evaluated().values()))
     if args.distillation and names:
-        teacher = "the teacher" if len(model.teacher_model_name_or_path) == 1 else "each teacher"
+        teacher = "the teacher" if one else "each teacher"
         labelled = evaluated + (text if args.do_train and not args.intermediate_losses else 0)
         yield f"has {teacher} label {labelled:,} sentences, once; what is stored already is not labelled again"
     if args.companions:

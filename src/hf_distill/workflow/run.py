@@ -33,7 +33,7 @@ from .stages import (
     signal_summary,
     train,
 )
-from .trained_teachers import train_companions, train_teacher
+from .trained_teachers import teacher_folders, train_companions, train_teachers
 
 
 def run(arguments: RunArguments) -> None:
@@ -54,17 +54,18 @@ def _run(arguments: RunArguments) -> None:
     check_metric(arguments.training, corpora)
     arguments = reserve_repository(arguments)
     args = arguments.training
-    encoder, teachers = load_models(arguments, corpora)
+    encoders, teachers = load_models(arguments, corpora)
     answers = load_answers(arguments, corpora)
-    if args.do_train or encoder is None:
-        tokenizer = reserve_with_tokenizer(arguments, corpora, encoder, teachers, answers)
+    if args.do_train or not encoders:
+        tokenizer = reserve_with_tokenizer(arguments, corpora, encoders, teachers, answers)
     write_augmented(arguments.data.save_augmented, corpora)
     print_main(summary(arguments, corpora))
 
-    if encoder is not None:
-        teachers = [train_teacher(encoder, arguments, corpora)]
+    if encoders:
+        teachers = train_teachers(encoders, arguments, corpora)
         if not args.do_train:
-            print_main(f"The teacher, to be given as --teacher_model_name_or_path: {args.output_dir}/teacher")
+            folders = " ".join(map(str, teacher_folders(args, len(encoders))))
+            print_main(f"The teacher, to be given as --teacher_model_name_or_path: {folders}")
             return
     results = Results()
     stores = make_stores([*teachers, *answers], corpora, args)

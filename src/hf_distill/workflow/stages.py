@@ -75,25 +75,25 @@ def reserve_repository(arguments: RunArguments) -> RunArguments:
     return arguments._replace(training=args)
 
 
-def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[Encoder | None, list[Teacher]]:
-    """Load the encoder that the run fine-tunes into a teacher, or else the teachers; neither where it needs none.
+def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[list[Encoder], list[Teacher]]:
+    """Load the encoders that the run fine-tunes into teachers, or else the teachers; neither where it needs none.
 
     Raises:
         UserError: a model is missing, does not fit, or lacks the parts that the student is to take over.
     """
     model, args = arguments.model, arguments.training
-    encoder, teachers = None, []
+    encoders, teachers = [], []
     if args.do_train_teacher:
-        encoder = _load_encoder(model, corpora.tags, args.seed)
-        check_parts(model, encoder.model)
+        encoders = _load_encoders(model, corpora.tags, args.seed)
+        check_parts(model, encoders[0].model)
         if args.export and model.student_layers:
-            check_exportable(encoder.model)
+            check_exportable(encoders[0].model)
     elif model.teacher_model_name_or_path or not corpora.annotations:
         parts = model.embedding_type != "train" and not model.embeddings_from or model.student_layers
         if args.distillation or parts:
             teachers = _load_teachers(arguments, corpora)
             check_parts(model, teachers[0].model)
-    return encoder, teachers
+    return encoders, teachers
 
 
 def load_answers(arguments: RunArguments, corpora: Corpora) -> list[StoredAnswers]:
@@ -158,22 +158,28 @@ def probe_words(corpora: Corpora) -> set[str]:
     return {word for words in text["tokens"][:PROBED_SENTENCES] for word in words}
 
 
-def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encoder:
-    if len(args.teacher_model_name_or_path) != 1:
-        raise UserError("--do_train_teacher fine-tunes one encoder: give one --teacher_model_name_or_path.")
+def _load_encoders(args: ModelArguments, tags: Sequence[str], seed: int) -> list[Encoder]:
+    if not args.teacher_model_name_or_path:
+        raise UserError("--do_train_teacher fine-tunes an encoder: give its name, --teacher_model_name_or_path.")
     if args.teacher_checkpoint:
         raise UserError("--do_train_teacher starts from a pretrained encoder; leave out --teacher_checkpoint.")
-    name = args.teacher_model_name_or_path[0]
+    return [
+        _load_encoder(name, tags, seed + number, args.trust_remote_code)
+        for number, name in enumerate(args.teacher_model_name_or_path)
+    ]
+
+
+def _load_encoder(name: str, tags: Sequence[str], seed: int, trust_remote_code: bool) -> Encoder:
     set_seed(seed)  # the head's initial weights
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
     with explain_loading_errors(name):
         path = resolve_model(name)
-        config = load_config(path, args.trust_remote_code)
+        config = load_config(path, trust_remote_code)
         for field, value in label_config(tags, config.model_type).items():
             setattr(config, field, value)
         model = AutoModelForTokenClassification.from_pretrained(
-            path, config=config, ignore_mismatched_sizes=True, trust_remote_code=args.trust_remote_code
+            path, config=config, ignore_mismatched_sizes=True, trust_remote_code=trust_remote_code
         )
     logging.set_verbosity(verbosity)
     return Encoder(model.float(), path, model_digest(model))
@@ -182,7 +188,7 @@ def _load_encoder(args: ModelArguments, tags: Sequence[str], seed: int) -> Encod
 def reserve_with_tokenizer(
     arguments: RunArguments,
     corpora: Corpora,
-    encoder: Encoder | None,
+    encoders: Sequence[Encoder],
     teachers: Sequence[Teacher],
     answers: Sequence[StoredAnswers],
 ) -> PreTrainedTokenizerBase:
@@ -192,7 +198,7 @@ def reserve_with_tokenizer(
         UserError: the directory belongs to another job, or there is no tokenizer.
     """
     model, data, args, _ = arguments
-    models = [encoder.digest] if encoder else []
+    models = [each.digest for each in encoders]
     models += [each.fingerprint() for each in teachers] + [each.fingerprint() for each in answers]
     folder = Path(args.output_dir)
     with PartialState().main_process_first():

@@ -1,4 +1,4 @@
-"""Teachers that a run trains itself: an encoder that is fine-tuned, and small students that help to teach."""
+"""Teachers that a run trains itself: encoders that are fine-tuned, and small students that help to teach."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def train_companions(
     """
     companions, scores = [], {}
     own_arguments = [companion_arguments(arguments, number + 1) for number in range(arguments.training.companions)]
-    tokenizers = [reserve_with_tokenizer(own, corpora, None, teachers, answers) for own in own_arguments]
+    tokenizers = [reserve_with_tokenizer(own, corpora, [], teachers, answers) for own in own_arguments]
     for number, (own, tokenizer) in enumerate(zip(own_arguments, tokenizers, strict=True), 1):
         folder = Path(own.training.output_dir)
         if not _is_finished(folder):
@@ -108,14 +108,29 @@ def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
     return arguments._replace(model=model, training=training)
 
 
-def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -> Teacher:
-    """Fine-tune the encoder on the training data, or reuse what an earlier run made of the same.
+def train_teachers(encoders: Sequence[Encoder], arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
+    """Fine-tune encoders on the training data, or reuse what an earlier run made of the same.
 
-    It is kept in `output_dir`/teacher, and comes back on the run's device.
+    Each has a seed of its own, so that one encoder may be given several times. They are kept in `teacher_folders`, and
+    come back on the run's device.
     """
+    folders = teacher_folders(arguments.training, len(encoders))
+    return [
+        _train_teacher(encoder, folder, arguments, corpora, arguments.training.seed + number)
+        for number, (encoder, folder) in enumerate(zip(encoders, folders, strict=True))
+    ]
+
+
+def teacher_folders(args: DistillationArguments, count: int) -> list[Path]:
+    """Where the teachers lie that a run fine-tunes: `output_dir`/teacher, teacher-2, teacher-3, ..."""
+    return [
+        Path(args.output_dir) / ("teacher" if number == 1 else f"teacher-{number}") for number in range(1, count + 1)
+    ]
+
+
+def _train_teacher(encoder: Encoder, folder: Path, arguments: RunArguments, corpora: Corpora, seed: int) -> Teacher:
     data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
-    args = _teacher_arguments(arguments.training)
-    folder = Path(args.output_dir)
+    args = _teacher_arguments(arguments.training, folder, seed)
     labelled = dataclasses.replace(corpora, test=None, unlabeled=None, augmented=None)
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
@@ -129,7 +144,7 @@ def train_teacher(encoder: Encoder, arguments: RunArguments, corpora: Corpora) -
     return _as_teacher(folder, arguments, corpora)
 
 
-def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
+def _teacher_arguments(args: DistillationArguments, folder: Path, seed: int) -> DistillationArguments:
     """The training arguments of `--do_train_teacher`: what is about the student has its default."""
     defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(DistillationArguments)}
     student_only = (
@@ -139,7 +154,8 @@ def _teacher_arguments(args: DistillationArguments) -> DistillationArguments:
     return dataclasses.replace(
         args,
         **{name: defaults[name] for name in student_only.split()},
-        output_dir=str(Path(args.output_dir) / "teacher"),
+        output_dir=str(folder),
+        seed=seed,
         distillation=False,
         # Label smoothing makes a teacher's outputs less informative (Müller et al. 2019, arXiv 1906.02629).
         label_smoothing_factor=0.0,
