@@ -83,6 +83,7 @@ def test_the_default_is_the_recipe(recipe, flags):
         ("--augmentation_rounds 2", "transfer_sentences", 0),
         ("--distillation 0", "num_train_epochs", 10),
         ("--distillation 0", "transfer_sentences", 0),
+        ("--distillation 0", "n_stacks", 1),
         ("--embedding_type bert", "vocabulary_size", 0),
         ("--tokenizer_name t", "vocabulary_size", 0),
         ("--augmentation_rounds 0", "transfer_sentences", 0),

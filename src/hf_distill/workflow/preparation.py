@@ -289,4 +289,5 @@ def _kind(args: ModelArguments) -> str:
     if args.student_layers:
         return f"layers {' '.join(map(str, args.student_layers))} of the teacher"
     layers, units = (getattr(args, name) or default for name, default in STUDENT_DEFAULTS[args.model_name].items())
-    return f"a {args.model_name} of {layers} x {units}"
+    stacks = f"{args.n_stacks} stacks of " if args.n_stacks > 1 else ""
+    return f"a {args.model_name} of {stacks}{layers} x {units}"
