@@ -39,7 +39,7 @@ OF_BILSTM = {
     "embedding_size": ["8", -1],
     "classifier_size": ["8", -1],
     "num_hidden_layers": [0],
-    "num_stacks": [0, "2"],
+    "num_stacks": [0, "2", None],
     "dropout": ["x", 7],
     "embedding_dropout": [-1, []],
     "embedding_type": [5, "x", []],

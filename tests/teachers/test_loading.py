@@ -99,3 +99,10 @@ def test_qwen2_gets_one_blank_before_each_word(tmp_path):
     loaded = load_tokenizer(str(tmp_path))
     [(ids, starts)] = subwords(loaded, [["p53", "BRCA1"]])
     assert loaded.convert_ids_to_tokens(ids[: starts[1]]) == ["Ġp", "5", "3"]
+
+
+def test_a_tokenizer_that_knows_none_of_the_words_is_refused(tmp_path):
+    """transformers makes one of nothing but special tokens where the files of the vocabulary are missing."""
+    tiny.bert(tiny.wordpiece()).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"knows none of the words of the training data \(p53, kinase\)"):
+        load_tokenizer(str(tmp_path), words=["p53", "kinase"])

@@ -46,6 +46,19 @@ def test_losses_between_layers_are_not_for_a_bilstm():
         prepare_arguments(parse_arguments([*tiny.DATA, "--hidden_loss_weight", "1"]))
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--teacher_model_name_or_path a b --model_name tinybert --hidden_loss_weight 1", "Of several teachers only"),
+        ("--do_train_teacher 1 --distillation 0", "of which nothing is taken with --distillation 0"),
+        ("--n_stacks 5 --batch_size 4", "read by one of --n_stacks 5.* larger --per_device_train_batch_size than 4"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_trained(flags, message):
+    with pytest.raises(UserError, match=message):
+        prepare_arguments(parse_arguments([*tiny.DATA, *flags.split()]))
+
+
 def test_the_baseline_learns_for_as_many_steps():
     labelled, unlabelled = tiny.corpus(20, 1), tiny.corpus(60, 2, labelled=False)
     arguments = parse_arguments([*tiny.DATA, "--num_train_epochs", "3", "--preset", "original"])
@@ -115,7 +128,8 @@ def test_the_metric_is_measured_on_devel():
             [
                 "has each teacher label 100 sentences, once; what is stored already is not labelled again",
                 "trains 2 small student(s) that teach beside the teacher",
-                "trains the student, a bilstm of 3 stacks of 2 x 128, on the teacher's answers to 80 sentences, in about 7 steps",
+                "trains the student, a bilstm of 3 stacks of 2 x 128, on the teachers' answers to 80 sentences, in "
+                "about 7 steps",
                 "evaluates the student, exports it to ONNX, writes report.html",
             ],
         ),
@@ -129,7 +143,8 @@ def test_the_metric_is_measured_on_devel():
         (
             "--path_to_annotations answers.jsonl --num_train_epochs 2 --batch_size 40 --preset recipe",
             [
-                "trains the student, a bilstm of 3 stacks of 2 x 128, on stored answers to 80 sentences, in about 4 steps",
+                "trains the student, a bilstm of 3 stacks of 2 x 128, on stored answers to 80 sentences, in "
+                "about 4 steps",
                 "evaluates the student, exports it to ONNX, writes report.html",
             ],
         ),

@@ -85,7 +85,8 @@ def check_config(config: Any) -> None:
     own = BILSTM_FIELDS if getattr(config, "model_type", None) == "bilstm" else {}
     for name, (what, fits) in (FIELDS | own).items():
         value = getattr(config, name, None)
-        if value is not None and not fits(value):
+        must = name in own and hasattr(config, name)
+        if (must or value is not None) and not fits(value):
             raise UserError(f"{config_place(config)}: {name} is {what}, not {value!r:.80}. Correct it.")
     word_rule(config)
     word_feature_rows(config)

@@ -136,14 +136,14 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         """As in `PreTrainedModel`.
 
         Raises:
-            ValueError: the weights read features of words or have more stacks, and the configuration knows of neither.
+            ValueError: the weights read features of words, and the configuration has none, or another number of stacks.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
         if any(name.startswith("feature_embeddings.") for name in info["unexpected_keys"]):
             raise ValueError("the weights have embeddings of features of words, but config.json no word_feature_rows.")
-        if any(name.startswith("more_stacks.") for name in info["unexpected_keys"]):
-            raise ValueError(f"the weights have more stacks of LSTM layers than num_stacks, {model.config.num_stacks}.")
+        if any(name.startswith("more_stacks.") for name in (*info["unexpected_keys"], *info["missing_keys"])):
+            raise ValueError(f"the weights have another number of stacks than num_stacks, {model.config.num_stacks}.")
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, *args, **kwargs) -> None:
@@ -194,7 +194,9 @@ class BiLSTMForTokenClassification(PreTrainedModel):
                 for number, stack in enumerate(stacks)
             ]
             return [torch.stack(outputs).mean(0) for outputs in zip(*read, strict=True)]
-        shares = torch.randperm(len(states)).tensor_split(len(stacks))
+        shares = list(torch.randperm(len(states)).tensor_split(len(stacks)))
+        if len(states) % len(stacks):  # the first shares are larger
+            shares = [shares[number] for number in torch.randperm(len(stacks))]
         order = torch.cat(shares).argsort().to(states.device)
         read = [
             self._read_by(stack, states[share.to(states.device)], lengths[share], every_layer)

@@ -206,7 +206,7 @@ def load_tokenizer(
         words: words of the text that will be tokenized, on which this is checked, beside built-in ones.
 
     Raises:
-        UserError: the tokenizer is not fast, has nothing to pad with, or cuts lists of words otherwise.
+        UserError: the tokenizer is not fast, has nothing to pad with, cuts lists of words otherwise, or knows no word.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
         name_or_path, trust_remote_code=trust_remote_code
@@ -215,16 +215,28 @@ def load_tokenizer(
         raise UserError(
             f"The tokenizer of {name_or_path} has no fast version, so words and subwords cannot be aligned."
         )
+    words = list(dict.fromkeys(words))
+    if words and _knows_nothing(tokenizer, words):
+        raise UserError(
+            f"{name_or_path}: its tokenizer knows none of the words of the training data ({', '.join(words[:3])}). The "
+            "files of its vocabulary are missing there, or it is for another language."
+        )
     if tokenizer.init_kwargs.get(FOR_LISTS):
         return as_saved(tokenizer)
     if add_prefix_space:
-        tokenizer = _with_prefix_space(tokenizer, name_or_path, trust_remote_code, list(dict.fromkeys(words)))
+        tokenizer = _with_prefix_space(tokenizer, name_or_path, trust_remote_code, words)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.bos_token
     if tokenizer.pad_token is None:
         raise UserError(f"The tokenizer of {name_or_path} has no special token to pad with: save it with a pad_token.")
     tokenizer.init_kwargs[FOR_LISTS] = type(tokenizer).__name__
     return tokenizer
+
+
+def _knows_nothing(tokenizer: PreTrainedTokenizerBase, words: list[str]) -> bool:
+    """Whether a tokenizer has nothing but its unknown token for these words."""
+    cut = tokenizer(words, add_special_tokens=False, verbose=False)["input_ids"]
+    return {subword for ids in cut for subword in ids} == {tokenizer.unk_token_id}
 
 
 def _with_prefix_space(

@@ -60,6 +60,21 @@ def _check(model: ModelArguments, data: DataArguments, args: DistillationArgumen
             "--embedding_loss_weight, --hidden_loss_weight and --attention_loss_weight need one vocabulary for teacher "
             "and student: set them to 0, or leave out --prune_vocabulary."
         )
+    if args.intermediate_losses and len(model.teacher_model_name_or_path) > 1:
+        raise UserError(
+            "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "
+            "--hidden_loss_weight and --attention_loss_weight to 0."
+        )
+    parts = model.embedding_type != "train" or model.student_layers
+    if args.do_train_teacher and args.do_train and not (args.distillation or parts):
+        raise UserError(
+            "--do_train_teacher fine-tunes a teacher of which nothing is taken with --distillation 0: leave one out."
+        )
+    if args.do_train and model.n_stacks > args.per_device_train_batch_size:
+        raise UserError(
+            f"Each sentence is read by one of --n_stacks {model.n_stacks}, so that a batch needs as many: give a "
+            f"larger --per_device_train_batch_size than {args.per_device_train_batch_size}, or fewer stacks."
+        )
     if args.companions and not (args.do_train and args.distillation and not args.intermediate_losses):
         raise UserError(
             "--companions help to teach by stored probabilities: it needs --do_train 1 and --distillation 1, with "
@@ -253,10 +268,12 @@ def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
     """What a run will do, in the order of `run`."""
     model, _, args, _ = arguments
     text = len(corpora.training_text(unlabeled=args.distillation))
-    names, one = ", ".join(model.teacher_model_name_or_path), len(model.teacher_model_name_or_path) == 1
+    names = ", ".join(dict.fromkeys(model.teacher_model_name_or_path))
+    count = len(model.teacher_model_name_or_path)
+    one = count == 1
     if args.do_train_teacher:
         yield (
-            f"fine-tunes {names} into {'a teacher' if one else 'teachers'} on {len(corpora.train):,} labelled "
+            f"fine-tunes {names} into {'a teacher' if one else f'{count} teachers'} on {len(corpora.train):,} labelled "
             f"sentences, in {args.teacher_num_train_epochs:g} epochs"
         )
     if args.do_train_teacher and not args.do_train:
@@ -273,7 +290,8 @@ def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
     if args.do_train:
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(text / batch))
-        answers = "the teacher's answers" if names else "stored answers"
+        taught = "the teacher's answers" if one else "the teachers' answers"
+        answers = taught if names else "stored answers"
         source = f"{answers} to" if args.distillation else "the labels of"
         yield f"trains the student, {_kind(model)}, on {source} {text:,} sentences, in about {steps:,} steps"
     last = ["evaluates the student" if args.do_train else "evaluates a trained student"]

@@ -64,8 +64,8 @@ def _run(arguments: RunArguments) -> None:
     if encoders:
         teachers = train_teachers(encoders, arguments, corpora)
         if not args.do_train:
-            folders = " ".join(map(str, teacher_folders(args, len(encoders))))
-            print_main(f"The teacher, to be given as --teacher_model_name_or_path: {folders}")
+            folders = " ".join(map(str, teacher_folders(args, len(teachers))))
+            print_main(f"To be given as --teacher_model_name_or_path: {folders}")
             return
     results = Results()
     stores = make_stores([*teachers, *answers], corpora, args)

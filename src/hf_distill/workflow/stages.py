@@ -63,7 +63,7 @@ class Encoder:
     """A pretrained encoder with a new head, to be fine-tuned into a teacher."""
 
     model: PreTrainedModel
-    path: str
+    tokenizer: PreTrainedTokenizerBase
     digest: str
 
 
@@ -84,7 +84,7 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[list[Encoder
     model, args = arguments.model, arguments.training
     encoders, teachers = [], []
     if args.do_train_teacher:
-        encoders = _load_encoders(model, corpora.tags, args.seed)
+        encoders = _load_encoders(model, corpora, args.seed)
         check_parts(model, encoders[0].model)
         if args.export and model.student_layers:
             check_exportable(encoders[0].model)
@@ -158,31 +158,33 @@ def probe_words(corpora: Corpora) -> set[str]:
     return {word for words in text["tokens"][:PROBED_SENTENCES] for word in words}
 
 
-def _load_encoders(args: ModelArguments, tags: Sequence[str], seed: int) -> list[Encoder]:
+def _load_encoders(args: ModelArguments, corpora: Corpora, seed: int) -> list[Encoder]:
     if not args.teacher_model_name_or_path:
         raise UserError("--do_train_teacher fine-tunes an encoder: give its name, --teacher_model_name_or_path.")
     if args.teacher_checkpoint:
         raise UserError("--do_train_teacher starts from a pretrained encoder; leave out --teacher_checkpoint.")
     return [
-        _load_encoder(name, tags, seed + number, args.trust_remote_code)
-        for number, name in enumerate(args.teacher_model_name_or_path)
+        _load_encoder(name, args, corpora, seed + number) for number, name in enumerate(args.teacher_model_name_or_path)
     ]
 
 
-def _load_encoder(name: str, tags: Sequence[str], seed: int, trust_remote_code: bool) -> Encoder:
+def _load_encoder(name: str, args: ModelArguments, corpora: Corpora, seed: int) -> Encoder:
     set_seed(seed)  # the head's initial weights
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
     with explain_loading_errors(name):
         path = resolve_model(name)
-        config = load_config(path, trust_remote_code)
-        for field, value in label_config(tags, config.model_type).items():
+        tokenizer = load_tokenizer(
+            path, args.trust_remote_code, args.add_prefix_space is not False, probe_words(corpora)
+        )
+        config = load_config(path, args.trust_remote_code)
+        for field, value in label_config(corpora.tags, config.model_type).items():
             setattr(config, field, value)
         model = AutoModelForTokenClassification.from_pretrained(
-            path, config=config, ignore_mismatched_sizes=True, trust_remote_code=trust_remote_code
+            path, config=config, ignore_mismatched_sizes=True, trust_remote_code=args.trust_remote_code
         )
     logging.set_verbosity(verbosity)
-    return Encoder(model.float(), path, model_digest(model))
+    return Encoder(model.float(), tokenizer, model_digest(model))
 
 
 def reserve_with_tokenizer(
@@ -262,19 +264,13 @@ def make_stores(
     (with the unlabelled text) unless the losses need a live teacher. Empty where nothing is distilled.
 
     Raises:
-        UserError: teachers that can only be stored, and losses that need a live one; machines that do not share the
-            stores.
+        UserError: machines do not share the stores.
     """
     if not args.distillation:
         return {}
     labelled = corpora.evaluated()
     if args.do_train and not args.intermediate_losses:
         labelled["train"] = corpora.training_text()
-    elif args.do_train and len(teachers) > 1:
-        raise UserError(
-            "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "
-            "--hidden_loss_weight and --attention_loss_weight to 0."
-        )
     folder = args.signals_dir or default_signals_dir()
     check_shared("signals_dir", folder)
     return {
@@ -285,8 +281,10 @@ def make_stores(
 
 def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: DistillationArguments) -> str:
     """How much the teachers still have to label, how long that will take, and where it is stored."""
-    lines = []
-    for teacher_stores in zip(*stores.values(), strict=True):
+    lines: list[str] = []
+    pairs = list(zip(*stores.values(), strict=True))
+    several = sum(isinstance(each[0].teacher, Teacher) for each in pairs) > 1
+    for teacher_stores in pairs:
         if not isinstance(teacher_stores[0].teacher, Teacher):
             continue
         missing = datasets.concatenate_datasets([store.missing for store in teacher_stores])
@@ -295,7 +293,8 @@ def signal_summary(stores: Mapping[str, Sequence[SignalStore]], args: Distillati
             if len(missing)
             else 0
         )
-        lines.append(f"teacher: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes")
+        number = f" {len(lines) + 1}" if several else ""
+        lines.append(f"teacher{number}: {len(missing):,} sentences to label, about {seconds / 60:.1f} minutes")
     if args.intermediate_losses:
         lines[0] += "; run again at every training step, for its hidden states"
     return "\n".join([*lines, f"stored signals: {stores['eval'][0].folder.parent}"])

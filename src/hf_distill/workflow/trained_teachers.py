@@ -19,13 +19,12 @@ from ..runtime.tags import UserError
 from ..students.save import save_model
 from ..students.student import Student
 from ..teachers.annotations import StoredAnswers
-from ..teachers.loading import load_tokenizer
 from ..teachers.signals import SignalStore
 from ..teachers.teacher import Teacher, load_teacher
 from ..training.trainer import DistillationTrainer
 from ..training_arguments import DistillationArguments, RunArguments
 from .preparation import print_main
-from .stages import Encoder, build, has_its_weights, probe_words, reserve_with_tokenizer, say_what_words_are, train
+from .stages import Encoder, build, has_its_weights, reserve_with_tokenizer, say_what_words_are, train
 
 logger = logging.get_logger(__name__)
 
@@ -108,17 +107,18 @@ def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
     return arguments._replace(model=model, training=training)
 
 
-def train_teachers(encoders: Sequence[Encoder], arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
+def train_teachers(encoders: list[Encoder], arguments: RunArguments, corpora: Corpora) -> list[Teacher]:
     """Fine-tune encoders on the training data, or reuse what an earlier run made of the same.
 
-    Each has a seed of its own, so that one encoder may be given several times. They are kept in `teacher_folders`, and
-    come back on the run's device.
+    Each has a seed of its own, so that one encoder may be given several times. They are taken from the list, to free
+    their memory; the teachers are kept in `teacher_folders`, and come back on the run's device.
     """
-    folders = teacher_folders(arguments.training, len(encoders))
-    return [
-        _train_teacher(encoder, folder, arguments, corpora, arguments.training.seed + number)
-        for number, (encoder, folder) in enumerate(zip(encoders, folders, strict=True))
-    ]
+    teachers = []
+    for number, folder in enumerate(teacher_folders(arguments.training, len(encoders))):
+        teachers.append(_train_teacher(encoders.pop(0), folder, arguments, corpora, arguments.training.seed + number))
+        f1 = read_json(folder / RESULTS_NAME)["eval_f1"]
+        print_main(f"teacher {folder}: F1 {f1:.4f} on the development data")
+    return teachers
 
 
 def teacher_folders(args: DistillationArguments, count: int) -> list[Path]:
@@ -129,18 +129,16 @@ def teacher_folders(args: DistillationArguments, count: int) -> list[Path]:
 
 
 def _train_teacher(encoder: Encoder, folder: Path, arguments: RunArguments, corpora: Corpora, seed: int) -> Teacher:
-    data, trust_remote_code = arguments.data, arguments.model.trust_remote_code
+    data = arguments.data
     args = _teacher_arguments(arguments.training, folder, seed)
     labelled = dataclasses.replace(corpora, test=None, unlabeled=None, augmented=None)
     with PartialState().main_process_first():
         job = describe_job([args], labelled.datasets(), [encoder.digest])
         reserve_output_dir(folder, job | {"max_seq_length": data.max_seq_length})
     if not _is_finished(folder):
-        add_prefix_space = arguments.model.add_prefix_space is not False
-        tokenizer = load_tokenizer(encoder.path, trust_remote_code, add_prefix_space, probe_words(corpora))
         say_what_words_are(encoder.model, corpora)
-        classifier = Student.with_limit(encoder.model, tokenizer, corpora.tags, data.max_seq_length)
-        _keep(train(classifier, args, labelled), tokenizer, folder, labelled)
+        classifier = Student.with_limit(encoder.model, encoder.tokenizer, corpora.tags, data.max_seq_length)
+        _keep(train(classifier, args, labelled), encoder.tokenizer, folder, labelled)
     return _as_teacher(folder, arguments, corpora)
 
 
