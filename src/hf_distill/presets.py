@@ -19,27 +19,23 @@ BILSTM_LOSS: dict[str, Any] = {
 }
 # A new student: configs/recipe.yaml, and configs/recipe_small.yaml, which companions are, too.
 BILSTM: dict[str, Any] = {
-    "vocabulary_size": 10000,
-    "embedding_type": "svd",
-    "embedding_size": 128,
-    "hidden_size": 128,
-    "n_stacks": 3,
-    "word_feature_rows": 500,
-    "dropout": 0.2,
-    "embedding_dropout": 0.1,
-}
-SMALL_BILSTM: dict[str, Any] = BILSTM | {
     "vocabulary_size": 5000,
+    "embedding_type": "svd",
     "embedding_size": 96,
     "hidden_size": 96,
+    "n_stacks": 3,
+    "word_feature_rows": 500,
     "dropout": 0.1,
+    "embedding_dropout": 0.1,
 }
-# Their training, in which each stack reads a third of a batch.
+# Its training, in which each stack reads a third of the sentences.
 BILSTM_TRAINING: dict[str, Any] = {
     "num_train_epochs": 9.0,
     "learning_rate": 4e-3,
     "per_device_train_batch_size": 96,
 }
+SMALL_BILSTM: dict[str, Any] = BILSTM | {"n_stacks": 2}
+SMALL_BILSTM_TRAINING: dict[str, Any] = BILSTM_TRAINING | {"num_train_epochs": 6.0, "per_device_train_batch_size": 64}
 LAYERS_TRAINING: dict[str, Any] = {  # configs/recipe_transformer.yaml
     "num_train_epochs": 3.0,
     "learning_rate": 4e-4,

@@ -14,7 +14,7 @@ from ..data.job import describe_job, reserve_output_dir
 from ..evaluation.calibration import calibrate
 from ..evaluation.scores import RESULTS_NAME
 from ..files import changed_files, read_json, record, write_json
-from ..presets import BILSTM_LOSS, BILSTM_TRAINING, SMALL_BILSTM
+from ..presets import BILSTM_LOSS, SMALL_BILSTM, SMALL_BILSTM_TRAINING
 from ..runtime.tags import UserError
 from ..students.save import save_model
 from ..students.student import Student
@@ -93,7 +93,7 @@ def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
         args,
         **{name: defaults[name] for name in steps.split()},
         **BILSTM_LOSS,
-        **BILSTM_TRAINING,
+        **SMALL_BILSTM_TRAINING,
         eval_strategy="no" if args.eval_strategy == "no" else "epoch",
         save_strategy="no" if args.save_strategy == "no" else "epoch",
         save_total_limit=1,
