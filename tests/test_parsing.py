@@ -74,6 +74,12 @@ def test_the_default_is_the_recipe(recipe, flags):
     )
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("recipe*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_says_all_that_the_preset_would(path):
+    command = [str(path), *DATA, "--teacher_model_name_or_path", "teacher"]
+    assert parse_arguments(command) == parse_arguments([*command, "--preset", "original"])
+
+
 @pytest.mark.parametrize(
     ("flags", "name", "value"),
     [

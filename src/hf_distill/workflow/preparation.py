@@ -293,7 +293,8 @@ def _stages(arguments: RunArguments, corpora: Corpora) -> Iterator[str]:
         taught = "the teacher's answers" if one else "the teachers' answers"
         answers = taught if names else "stored answers"
         source = f"{answers} to" if args.distillation else "the labels of"
-        yield f"trains the student, {_kind(model)}, on {source} {text:,} sentences, in about {steps:,} steps"
+        reads = f", a stack reads each {steps * batch / text / model.n_stacks:.2g} times" if model.n_stacks > 1 else ""
+        yield f"trains the student, {_kind(model)}, on {source} {text:,} sentences, in about {steps:,} steps{reads}"
     last = ["evaluates the student" if args.do_train else "evaluates a trained student"]
     last += ["measures its cost"] * args.measure_time + ["exports it to ONNX"] * bool(args.export)
     last += [f"writes report.html{' and publishes it' * args.push_to_hub}"]
