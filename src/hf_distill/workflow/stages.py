@@ -170,13 +170,13 @@ def _load_encoders(args: ModelArguments, corpora: Corpora, seed: int) -> list[En
 
 def _load_encoder(name: str, args: ModelArguments, corpora: Corpora, seed: int) -> Encoder:
     set_seed(seed)  # the head's initial weights
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
     with explain_loading_errors(name):
         path = resolve_model(name)
         tokenizer = load_tokenizer(
             path, args.trust_remote_code, args.add_prefix_space is not False, probe_words(corpora)
         )
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
         config = load_config(path, args.trust_remote_code)
         for field, value in label_config(corpora.tags, config.model_type).items():
             setattr(config, field, value)
