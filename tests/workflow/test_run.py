@@ -151,6 +151,16 @@ def test_teachers_baseline_and_student_in_one_run(here, capsys):
     AutoModelForTokenClassification.from_pretrained("out/baseline", trust_remote_code=True)
 
 
+def test_a_second_encoder_that_cannot_be_read_is_refused_before_the_first_is_trained(here, capsys):
+    for folder in ("encoder", "broken"):
+        save_model(tiny.bert(tiny.wordpiece(), layers=1).bert, tiny.wordpiece(), folder)
+    Path("broken/tokenizer.json").write_text("{")
+    command = "--path_to_train train_aug3.tsv --path_to_val val.tsv --do_train_teacher 1 --use_cpu 1 --output_dir out"
+    assert main([*command.split(), "--teacher_model_name_or_path", "encoder", "broken"]) == 2
+    assert "broken: cannot be loaded" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("blank", [True, False])
 def test_somebody_elses_student_is_evaluated_as_it_was_fine_tuned(here, blank):
     tiny.save_reader(Path("student"), blank)
