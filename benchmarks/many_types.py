@@ -3,8 +3,8 @@
     python benchmarks/many_types.py --data ../shared/data
 
 The genes of BC2GM are spread over the types, by their first word. The student is a BiLSTM with one layer of 96 and
-random weights, which the teacher has, too, a tiny BERT: what they find takes as long to evaluate as anything else. For each
-number of types:
+random weights, which the teacher has, too, a tiny BERT: what they find takes as long to evaluate as anything else. For
+each number of types:
 
 - decoding: the best valid sequences of devel (2,519 sentences), from logits;
 - evaluation: all that a run does with devel at its end: the student's pass, decoding, scores, the bootstrap;
