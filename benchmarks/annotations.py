@@ -1,4 +1,4 @@
-"""Answers instead of a teacher: students of the small recipe on BC2GM, by what teaches them.
+"""Answers instead of a teacher: students of the micro recipe on BC2GM, by what teaches them.
 
     python benchmarks/annotations.py --data DATA --teacher TEACHER --encoder ENCODER --seeds 42 43
 
@@ -60,7 +60,7 @@ def prepare(args: argparse.Namespace) -> dict[str, Path]:
 def run_row(name: str, seed: int, files: dict[str, Path], args: argparse.Namespace) -> Path:
     """Run or resume a row; return its folder."""
     folder = args.output / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-    flags = yaml.safe_load((ROOT / "configs" / "recipe_small.yaml").read_text()) | LAST_CHECKPOINT | ROWS[name]
+    flags = yaml.safe_load((ROOT / "configs" / "recipe_micro.yaml").read_text()) | LAST_CHECKPOINT | ROWS[name]
     if flags.pop("teacher", False):
         flags |= {"teacher_model_name_or_path": args.teacher, "path_to_unlabeled": "text"}
     else:

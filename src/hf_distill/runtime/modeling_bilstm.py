@@ -142,7 +142,9 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         model, info = loaded
         if any(name.startswith("feature_embeddings.") for name in info["unexpected_keys"]):
             raise ValueError("the weights have embeddings of features of words, but config.json no word_feature_rows.")
-        if any(name.startswith("more_stacks.") for name in (*info["unexpected_keys"], *info["missing_keys"])):
+        too_few = not any(name.startswith("lstm.") for name in info["missing_keys"])  # and not: no weights at all
+        keys = [*info["unexpected_keys"], *(info["missing_keys"] if too_few else [])]
+        if any(name.startswith("more_stacks.") for name in keys):
             raise ValueError(f"the weights have another number of stacks than num_stacks, {model.config.num_stacks}.")
         return (model, info) if output_loading_info else model
 
