@@ -1,4 +1,4 @@
-"""The students that the recipes make, for several seeds, where nothing was chosen on what is measured.
+"""The students that the recipes make, for several seeds, by their last checkpoints.
 
     python benchmarks/recipes.py --data ../shared/data --teacher ../shared/teacher TEACHER-2 TEACHER-3
 
