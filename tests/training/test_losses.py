@@ -154,7 +154,8 @@ def test_sequence_cross_entropy_is_that_of_all_valid_sequences(types, scheme):
     generator = torch.Generator().manual_seed(0)
     student, teacher = (2 * torch.randn(2, 4, len(tags), generator=generator) for _ in range(2))
     mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
-    expected = 0.0
+    own, enumerated = (student.clone().requires_grad_() for _ in range(2))
+    expected = torch.zeros(())
     for row, length in enumerate((4, 3)):
         valid = [
             list(labels)
@@ -163,17 +164,39 @@ def test_sequence_cross_entropy_is_that_of_all_valid_sequences(types, scheme):
         ]
         scores = [
             torch.stack([logits[row, range(length), labels].sum() for labels in valid]) / 2.0
-            for logits in (student, teacher)
+            for logits in (enumerated, teacher)
         ]
-        expected += 4.0 * -(scores[1].softmax(0) * scores[0].log_softmax(0)).sum().item()
-    own = student.clone().requires_grad_()
+        expected = expected - 4.0 * (scores[1].softmax(0) * scores[0].log_softmax(0)).sum()
     loss = sequence_cross_entropy(own, teacher, mask, tags, temperature=2.0)
-    assert loss.item() == pytest.approx(expected, rel=1e-5)
-    loss.backward()
-    assert own.grad[1, 3].abs().max() == 0 and own.grad[1, 2].abs().max() > 0
+    torch.testing.assert_close(loss, expected)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    torch.testing.assert_close(own.grad, enumerated.grad, rtol=1e-4, atol=1e-5)
+    assert own.grad[1, 3].abs().max() == 0
     same = teacher.clone().requires_grad_()
     sequence_cross_entropy(same, teacher, mask, tags).backward()
     assert same.grad.abs().max() < 1e-5
+
+
+def test_sequence_cross_entropy_of_sure_logits_is_finite():
+    tags = make_tags(["GENE"], "IOBES")
+    student = (1e4 * torch.eye(5)[[1, 0, 0]][None]).requires_grad_()  # B O O: not valid
+    teacher = 1e4 * torch.eye(5)[[1, 2, 3]][None]  # B I E
+    loss = sequence_cross_entropy(student, teacher, torch.ones(1, 3, dtype=torch.bool), tags)
+    loss.backward()
+    assert loss.isfinite()
+    # The best valid sequences are O O O, S O O and B E O.
+    expected = torch.tensor([[[1 / 3, -2 / 3, 0, 0, 1 / 3], [2 / 3, 0, -1, 1 / 3, 0], [1, 0, 0, -1, 0]]])
+    torch.testing.assert_close(student.grad, expected)
+
+
+def test_sequence_cross_entropy_is_in_single_precision_under_autocast():
+    tags = make_tags(["GENE"], "IOBES")
+    student, teacher = torch.randn(2, 3, 9, len(tags), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(3, 9, dtype=torch.bool)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = sequence_cross_entropy(student, teacher, mask, tags)
+    assert torch.equal(mixed, sequence_cross_entropy(student, teacher, mask, tags))
 
 
 def test_sequence_cross_entropy_without_mentions_that_go_on():

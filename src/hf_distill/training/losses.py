@@ -8,6 +8,7 @@ not depend on how the step is split into micro-batches and processes. All arithm
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor
 from ..runtime.decoding import find_transitions
 from ..teachers.compression import restore
 
-UNREACHED = -1e4  # the score of a state that no path leads to; finite, because gradients pass through it
+SMALLEST = -40.0  # the least score of a label below the best of its word: products of two such are no 0 in fp32
 
 
 def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -74,44 +75,72 @@ def sequence_cross_entropy(
     """
     if labels is not None:
         teacher = restore(teacher, labels, student.shape[-1])
-    with torch.enable_grad():
-        scores = (teacher.detach().float() / temperature).masked_fill(~mask[..., None], 0.0).requires_grad_()
-        # The derivative of the log-partition function is the probability of each label.
-        [probabilities] = torch.autograd.grad(_log_partition(scores, mask, tuple(tags)).sum(), scores)
-    own = (student.float() / temperature).masked_fill(~mask[..., None], 0.0)
-    return (_log_partition(own, mask, tuple(tags)).sum() - (probabilities * own).sum()) * temperature**2
+    return _SequenceCrossEntropy.apply(student / temperature, teacher / temperature, mask, tuple(tags)) * temperature**2
 
 
-def _log_partition(logits: Tensor, mask: Tensor, tags: tuple[str, ...]) -> Tensor:
-    """The log of the summed exponentials of the scores of all valid tag sequences, [batch]."""
-    labels, sources, others = (each.to(logits.device) for each in _steps(tags))
-    split = len(labels) - int((others < len(labels)).sum())
+class _SequenceCrossEntropy(torch.autograd.Function):
+    """`sequence_cross_entropy` at temperature 1, whose gradient is a difference of probabilities."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, mask: Tensor, tags: tuple[str, ...]) -> Tensor:
+        with torch.autocast(student.device.type, enabled=False):
+            logits = torch.cat([student, teacher]).float().masked_fill(~mask.repeat(2, 1)[..., None], 0.0)
+            log_partition, probabilities = _sum_over_sequences(logits, mask.repeat(2, 1), tags)
+            own, target = probabilities.chunk(2)
+            ctx.save_for_backward(own - target)
+            return log_partition.chunk(2)[0].sum() - (target * logits.chunk(2)[0]).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        [difference] = ctx.saved_tensors
+        return gradients[0] * difference, None, None, None
+
+
+def _sum_over_sequences(logits: Tensor, mask: Tensor, tags: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Return the log of the summed exponentials of the scores of all valid tag sequences, [batch], and the probability
+    of each label at each word, [batch, words, labels], by the forward-backward algorithm.
+
+    `logits` [batch, words, labels] are 0 where `mask` is false. Both directions are gone through together, in few large
+    operations for each word: small ones are what a GPU is slow at.
+    """
+    labels, into, out, stay = _steps(tags, logits.device)
     scores = logits[..., labels]
-    states = logits.new_full((len(logits), 1 + len(others)), UNREACHED)
-    states[:, 0] = 0.0
-    for place in range(logits.shape[1]):
-        steps = states[:, sources] + scores[:, place]
-        # Steps to state 0, where no mention is open, come first.
-        closed = steps[:, :split].logsumexp(-1, keepdim=True)
-        steps = torch.cat([steps, steps.new_full((len(steps), 1), UNREACHED)], -1)
-        reached = torch.cat([closed, steps[:, others].logsumexp(-1)], -1)
-        states = torch.where(mask[:, place, None], reached, states)
-    return states[:, 0]
+    best = scores.amax(-1, keepdim=True)
+    weights = (scores - best).clamp(min=SMALLEST).exp()
+    weights = torch.where(mask[..., None], weights, stay)
+    state = logits.new_zeros(2, len(logits), into.shape[1])
+    state[..., 0] = 1.0
+    states, sums = [state], []
+    for weight in torch.stack([weights, weights.flip(1)]).permute(2, 0, 1, 3).contiguous():
+        state = torch.bmm(torch.bmm(state, into) * weight, out)
+        sums.append(state.sum(-1, keepdim=True))
+        state = state / sums[-1]
+        states.append(state)
+    log_partition = torch.stack(sums)[:, 0].log().sum((0, 2)) + state[0, :, 0].log() + (best[..., 0] * mask).sum(1)
+    before, after = torch.stack(states[:-1]).unbind(1)
+    paths = (before @ into[0]) * weights.transpose(0, 1) * (after.flip(0) @ into[1])
+    paths = paths / paths.sum(-1, keepdim=True).clamp(min=torch.finfo(paths.dtype).tiny)
+    probabilities = (paths @ F.one_hot(labels, logits.shape[-1]).float()).transpose(0, 1)
+    return log_partition, probabilities * mask[..., None]
 
 
 @lru_cache(maxsize=16)
-def _steps(tags: tuple[str, ...]) -> tuple[Tensor, Tensor, Tensor]:
-    """Labels and sources of the steps of `find_transitions`, and of each state but the first the steps to it,
-    [states - 1, n], filled up with the number of all steps.
+def _steps(tags: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The steps of `find_transitions` as matrices of zeros and ones.
+
+    Returns:
+        The label of each step, [steps]; whether a state is the one before a step, and the one after it,
+        [2, states, steps]; whether a state is the one after a step, and the one before it, [2, steps, states]; and
+        whether a step is the one that stays in state 0 behind a sentence, [steps].
     """
     transitions = find_transitions(tags)
-    steps = len(transitions.labels)
-    bounds = [*transitions.first.tolist(), steps]
-    reaching = [list(range(*bounds[state : state + 2])) for state in range(1, len(bounds) - 1)]
-    widest = max(map(len, reaching), default=0)
-    others = [own + [steps] * (widest - len(own)) for own in reaching]
-    filled = torch.tensor(others, dtype=torch.long).reshape(len(others), widest)
-    return torch.tensor(transitions.labels), torch.tensor(transitions.sources), filled
+    sources, targets = (
+        F.one_hot(torch.tensor(each, device=device), len(transitions.first)).float()
+        for each in (transitions.sources, transitions.targets)
+    )
+    stay = F.one_hot((sources[:, 0] * targets[:, 0]).argmax(), len(sources)).float()
+    labels = torch.tensor(transitions.labels, device=device)
+    return labels, torch.stack([sources.T, targets.T]), torch.stack([targets, sources]), stay
 
 
 def hard_cross_entropy(student: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
