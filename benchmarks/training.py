@@ -5,7 +5,8 @@
 A BiLSTM (300, head of 256) is trained on BC2GM in batches of 32, with a teacher of BERT base's size (random weights).
 The contenders alternate:
 
-- ours: `DistillationTrainer` with stored teacher logits, in bf16; plain: the same on labels only;
+- ours: `DistillationTrainer` with stored teacher logits, in bf16; plain: the same on labels only; recipe: with the
+  recipe's losses;
 - bare: a PyTorch loop over the same batches, prepared, with the same optimiser and precision;
 - reference: a loop as in the *BioBERT Distillation* script. The teacher runs at each step with hidden states and
   attentions, every sentence is padded to 202 subwords for the student, too, AdamW is unfused, all in fp32;
@@ -13,9 +14,10 @@ The contenders alternate:
   longest sentence. (Its `BasicDistiller` can cache logits in memory if the batches are the same in each epoch.)
 - The last two also under bf16 autocast, which neither offers itself.
 
-Prints a table and, last, one line of JSON: `stored_vs_plain` (an epoch), `reference_vs_ours` and `textbrewer_vs_ours`
-(a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's single pass over the corpus), the
-same with `_bf16`, `ours_vs_bare` (words per second), and `padding_share` (of the positions of our batches).
+Prints a table and, last, one line of JSON: `stored_vs_plain` and `recipe_vs_plain` (an epoch), `reference_vs_ours`
+and `textbrewer_vs_ours` (a run of 50 epochs, extrapolated from measured steps; ours includes the teacher's single pass
+over the corpus), the same with `_bf16`, `ours_vs_bare` (words per second), and `padding_share` (of the positions of our
+batches).
 """
 
 import argparse
@@ -27,6 +29,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import TAGS, WARM_UP, Clock, bert, bilstm, load, print_json, train_tokenizer
@@ -47,13 +50,15 @@ from hf_distill import (
 )
 from hf_distill.data.encoding import pad
 from hf_distill.files import format_table
+from hf_distill.presets import BILSTM_LOSS
 from hf_distill.teachers.labels import match_labels
 from hf_distill.training.batching import DistillationCollator, gather_words
 from hf_distill.training.losses import logit_mse
 
 BATCH, EPOCHS, PADDED_LENGTH, LEARNING_RATE = 32, 50, 202, 1e-3
 # Measured steps per round, on a CPU and on a GPU.
-STEPS = {"ours": (40, 300), "plain": (40, 300), "bare": (40, 300), "reference": (2, 40), "TextBrewer": (4, 40)}
+OURS = {"ours": (40, 300), "plain": (40, 300), "recipe": (40, 300)}
+STEPS = OURS | {"bare": (40, 300), "reference": (2, 40), "TextBrewer": (4, 40)}
 BF16 = ("reference", "TextBrewer")  # also measured in bf16
 
 
@@ -75,7 +80,7 @@ class Bench:
         order = list(sampler)
         self.batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
 
-    def trainer(self, distillation: bool, steps: int, clock: Clock) -> DistillationTrainer:
+    def trainer(self, distillation: bool, steps: int, clock: Clock, **losses: Any) -> DistillationTrainer:
         args = DistillationArguments(
             output_dir=f"{self.folder}/run",
             per_device_train_batch_size=BATCH,
@@ -89,20 +94,24 @@ class Bench:
             report_to="none",
             use_cpu=self.device.type == "cpu",
             bf16=True,
+            **losses,
         )
         rows = self.signals if distillation else self.rows
         student = bilstm().train()
         return DistillationTrainer(student, args, None, self.tokenizer, train_dataset=rows, callbacks=[clock])
 
-    def ours(self, steps: int, distillation: bool = True) -> float:
+    def ours(self, steps: int, distillation: bool = True, **losses: Any) -> float:
         clock = Clock()
-        trainer = self.trainer(distillation, WARM_UP + steps, clock)
+        trainer = self.trainer(distillation, WARM_UP + steps, clock, **losses)
         with contextlib.redirect_stdout(io.StringIO()):  # the Trainer's summary
             trainer.train()
         return self.per_word(clock.seconds, self.batches[WARM_UP : WARM_UP + steps])
 
     def plain(self, steps: int) -> float:
         return self.ours(steps, distillation=False)
+
+    def recipe(self, steps: int) -> float:
+        return self.ours(steps, **BILSTM_LOSS)
 
     def bare(self, steps: int) -> float:
         collator = DistillationCollator(self.tokenizer)
@@ -260,6 +269,7 @@ def main() -> None:
         print_json(
             {
                 "stored_vs_plain": ratio(times["ours"], times["plain"]),
+                "recipe_vs_plain": ratio(times["recipe"], times["plain"]),
                 "reference_vs_ours": ratio(runs["reference"], runs["ours"]),
                 "textbrewer_vs_ours": ratio(runs["TextBrewer"], runs["ours"]),
                 "reference_bf16_vs_ours": ratio(runs["reference in bf16"], runs["ours"]),

@@ -219,6 +219,13 @@ class ModelArguments:
             "--teacher_checkpoint needs exactly one --teacher_model_name_or_path, which gives its architecture.",
         )
 
+    @property
+    def teacher_parts(self) -> list[str]:
+        """The options by which a new student takes parts of a teacher."""
+        embeddings = self.embedding_type != "train" and not self.embeddings_from
+        layers = ["--student_layers"] if self.student_layers else []
+        return [f"--embedding_type {self.embedding_type}"] * embeddings + layers
+
 
 @dataclass(kw_only=True)
 class FormatArguments:

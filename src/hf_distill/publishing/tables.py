@@ -70,8 +70,7 @@ def code(text: str) -> str:
 
 def teachers_used(model_args: ModelArguments, args: DistillationArguments) -> dict[str, str]:
     """Teachers whose outputs or weights the student uses: their names, and how the card shows them."""
-    parts = model_args.embedding_type != "train" or model_args.student_layers
-    if not (args.distillation or parts):
+    if not (args.distillation or model_args.teacher_parts):
         return {}
     note = ""
     if model_args.teacher_checkpoint:

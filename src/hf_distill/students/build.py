@@ -15,7 +15,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from ..arguments import STUDENT_DEFAULTS, TINYBERT_HEADS, ModelArguments
 from ..runtime.configuration_bilstm import BiLSTMConfig
@@ -196,13 +195,10 @@ def _build_bilstm(
 
 def _load_embeddings(name: str, trust_remote_code: bool) -> tuple[Tensor, PreTrainedTokenizerBase]:
     """Load an encoder's word embeddings [vocabulary, dimensions], and its tokenizer."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # transformers would name the weights that are not needed
-    with explain_loading_errors(name):
+    with explain_loading_errors(name, quiet=True):  # transformers would name the weights that are not needed
         path = resolve_model(name)
         encoder = AutoModel.from_pretrained(path, dtype=torch.float32, trust_remote_code=trust_remote_code)
         tokenizer = load_tokenizer(path, trust_remote_code)
-    logging.set_verbosity(verbosity)
     return encoder.get_input_embeddings().get_parameter("weight").detach(), tokenizer
 
 

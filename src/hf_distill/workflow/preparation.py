@@ -65,8 +65,7 @@ def _check(model: ModelArguments, data: DataArguments, args: DistillationArgumen
             "Of several teachers only the probabilities are averaged: set --embedding_loss_weight, "
             "--hidden_loss_weight and --attention_loss_weight to 0."
         )
-    parts = model.embedding_type != "train" or model.student_layers
-    if args.do_train_teacher and args.do_train and not (args.distillation or parts):
+    if args.do_train_teacher and args.do_train and not (args.distillation or model.teacher_parts):
         raise UserError(
             "--do_train_teacher fine-tunes a teacher of which nothing is taken with --distillation 0: leave one out."
         )
@@ -121,14 +120,11 @@ def _check_annotations(model: ModelArguments, data: DataArguments, args: Distill
             "Text without answers needs a teacher: leave out --path_to_unlabeled (the texts of --path_to_annotations "
             "need not be given again), or give --teacher_model_name_or_path."
         )
-    embeddings = model.embedding_type != "train" and not model.embeddings_from
-    parts = {f"embedding_type {model.embedding_type}": embeddings, "student_layers": bool(model.student_layers)}
-    for option, taken in parts.items():
-        if taken and not model.teacher_model_name_or_path:
-            raise UserError(
-                f"--{option} takes parts of a teacher, and answers are none. For word embeddings name an encoder, "
-                "--embeddings_from, or learn new ones, --embedding_type train."
-            )
+    if model.teacher_parts and not model.teacher_model_name_or_path:
+        raise UserError(
+            f"{model.teacher_parts[0]} takes parts of a teacher, and answers are none. For word embeddings name an "
+            "encoder, --embeddings_from, or learn new ones, --embedding_type train."
+        )
     if not (data.path_to_train or data.dataset_name):
         for name in ("do_train_teacher", "do_train_baseline"):
             if getattr(args, name):

@@ -88,11 +88,9 @@ def load_models(arguments: RunArguments, corpora: Corpora) -> tuple[list[Encoder
         check_parts(model, encoders[0].model)
         if args.export and model.student_layers:
             check_exportable(encoders[0].model)
-    elif model.teacher_model_name_or_path or not corpora.annotations:
-        parts = model.embedding_type != "train" and not model.embeddings_from or model.student_layers
-        if args.distillation or parts:
-            teachers = _load_teachers(arguments, corpora)
-            check_parts(model, teachers[0].model)
+    elif (args.distillation or model.teacher_parts) and (model.teacher_model_name_or_path or not corpora.annotations):
+        teachers = _load_teachers(arguments, corpora)
+        check_parts(model, teachers[0].model)
     return encoders, teachers
 
 
@@ -175,15 +173,13 @@ def _load_encoder(name: str, args: ModelArguments, corpora: Corpora, seed: int) 
         tokenizer = load_tokenizer(
             path, args.trust_remote_code, args.add_prefix_space is not False, probe_words(corpora)
         )
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity_error()  # transformers would warn that the head is new, which is intended
+    with explain_loading_errors(name, quiet=True):  # transformers would warn that the head is new, which is intended
         config = load_config(path, args.trust_remote_code)
         for field, value in label_config(corpora.tags, config.model_type).items():
             setattr(config, field, value)
         model = AutoModelForTokenClassification.from_pretrained(
             path, config=config, ignore_mismatched_sizes=True, trust_remote_code=args.trust_remote_code
         )
-    logging.set_verbosity(verbosity)
     return Encoder(model.float(), tokenizer, model_digest(model))
 
 
