@@ -262,7 +262,7 @@ AUTO += " --add_prefix_space 1"  # which way a model without trained weights is 
 COLUMNS = {
     "teacher: `recipe.yaml`": f"{ROOT}/configs/recipe.yaml --teacher_model_name_or_path model {SMALL}",
     "`recipe_small.yaml`, exported": f"{ROOT}/configs/recipe_small.yaml --teacher_model_name_or_path model {SMALL}",
-    "`recipe_transformer.yaml`": f"{RECIPE_OF_LAYERS} --teacher_model_name_or_path model --prune_vocabulary 1",
+    "`recipe_transformer.yaml`": f"{RECIPE_OF_LAYERS} --teacher_model_name_or_path model",
     "fine-tuned as teacher": "--teacher_model_name_or_path model --do_train_teacher 1 --teacher_num_train_epochs 1 "
     f"--embedding_type svd {SMALL}",
     "student: logits, exported": f"{AUTO} --export onnx",

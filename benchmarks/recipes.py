@@ -4,9 +4,10 @@
 
 The recipes are those of configs/, untouched. Each student learns from the whole training file and from text without
 labels, its last checkpoint counts, and F1 is that on the development file, which nothing else looks at. Of other
-corpora (`--corpus jnlpba`, `--corpus wnut17`) the teacher is `--teacher`, fine-tuned first, and a student of labels
-alone is trained beside each. A run that was interrupted goes on. After each, `CORPUS.md` has the table and
-`CORPUS.json` all figures. Arguments after `--` are passed to run_distill.py.
+corpora (`--corpus jnlpba`, `--corpus wnut17`) the teacher is `--teacher`, fine-tuned first, and a BiLSTM of labels
+alone is trained beside each (one made of the teacher's layers would be the teacher again). A run that was interrupted
+goes on. After each, `CORPUS.md` has the table and `CORPUS.json` all figures. Arguments after `--` are passed to
+run_distill.py.
 """
 
 import argparse
@@ -22,8 +23,8 @@ RECIPES = ("recipe_micro", "recipe_tiny", "recipe_small", "recipe", "recipe_tran
 # Training and development file, and what else a corpus needs.
 CORPORA = {
     "bc2gm": ("train.tsv", "devel.tsv", []),
-    "jnlpba": ("train.tsv", "devel.tsv", ["--do_train_teacher", "1", "--do_train_baseline", "1"]),
-    "wnut17": ("train.conll", "devel.conll", ["--do_train_teacher", "1", "--do_train_baseline", "1"]),
+    "jnlpba": ("train.tsv", "devel.tsv", ["--do_train_teacher", "1"]),
+    "wnut17": ("train.conll", "devel.conll", ["--do_train_teacher", "1"]),
 }
 # What a program without PyTorch needs of a student's folder.
 PARTS = ("onnx/model_quantized.onnx", "config.json", "tokenizer.json", "tokenizer_config.json")
@@ -67,6 +68,8 @@ def run(recipe: str, seed: int, args: argparse.Namespace, extra: Sequence[str]) 
         # What the teacher says of the text is computed once for all.
         "signals_dir": args.output / "signals",
     }
+    if flags and recipe != "recipe_transformer":
+        values["do_train_baseline"] = 1
     config = Path(__file__).parents[1] / "configs" / f"{recipe}.yaml"
     command = [str(config), "--teacher_model_name_or_path", *args.teacher]
     command += [str(part) for name, value in values.items() for part in (f"--{name}", value)]

@@ -57,8 +57,8 @@ def test_a_launch_command_as_yaml_means_the_same(tmp_path, command):
     ("recipe", "flags"),
     [
         ("recipe", ""),
-        ("recipe_transformer", "--model_name auto --student_layers 0 2 5"),
-        ("recipe_transformer", "--model_name tinybert --student_layers 0 2 5"),
+        ("recipe_transformer", "--model_name auto --student_layers 0 1 2 3 4 5 --prune_vocabulary 1"),
+        ("recipe_transformer", "--model_name tinybert --student_layers 0 1 2 3 4 5 --prune_vocabulary 1"),
     ],
 )
 def test_the_default_is_the_recipe(recipe, flags):

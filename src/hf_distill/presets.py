@@ -38,7 +38,7 @@ SMALL_BILSTM: dict[str, Any] = BILSTM | {"n_stacks": 2}
 SMALL_BILSTM_TRAINING: dict[str, Any] = BILSTM_TRAINING | {"num_train_epochs": 6.0, "per_device_train_batch_size": 64}
 LAYERS_TRAINING: dict[str, Any] = {  # configs/recipe_transformer.yaml
     "num_train_epochs": 3.0,
-    "learning_rate": 4e-4,
+    "learning_rate": 2e-4,
     "per_device_train_batch_size": 32,
     "logit_loss": "ce",
 }
