@@ -262,9 +262,9 @@ def _add_preset(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         help="What arguments have that are not given. recipe: for a new BiLSTM the values of configs/recipe.yaml, the "
-        "defaults shown here, with --student_layers those of configs/recipe_transformer.yaml (without --export), as "
-        "far as they fit what is given. For other students, and with original: the loss, sizes and rates of the "
-        "BioBERT Distillation script. Default: recipe, unless one of the script's own flags "
+        "defaults shown here, with --student_layers those of configs/recipe_transformer.yaml (without --export and "
+        "--prune_vocabulary), as far as they fit what is given. For other students, and with original: the loss, sizes "
+        "and rates of the BioBERT Distillation script. Default: recipe, unless one of the script's own flags "
         f"(--{', --'.join(SCRIPT_ONLY)}) is given.",
     )
 

@@ -105,7 +105,8 @@ def explain_loading_errors(name_or_path: str, quiet: bool = False) -> Iterator[N
             )
         raise UserError(message) from error
     finally:
-        logging.set_verbosity(verbosity)
+        if quiet:
+            logging.set_verbosity(verbosity)
 
 
 def load_config(name_or_path: str, trust_remote_code: bool = False) -> PretrainedConfig:

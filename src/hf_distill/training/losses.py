@@ -13,11 +13,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ..runtime.decoding import find_transitions
 from ..teachers.compression import restore
 
-SMALLEST = -40.0  # the least score of a label below the best of its word: products of two such are no 0 in fp32
+# The most that a label's score counts as below the best of its word: products of two such are still no 0.
+FARTHEST = {torch.float64: 300.0, torch.float32: 40.0}
 
 
 def logit_mse(student: Tensor, teacher: Tensor, mask: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -75,7 +77,8 @@ def sequence_cross_entropy(
     """
     if labels is not None:
         teacher = restore(teacher, labels, student.shape[-1])
-    return _SequenceCrossEntropy.apply(student / temperature, teacher / temperature, mask, tuple(tags)) * temperature**2
+    scores = student.float() / temperature, teacher.float() / temperature
+    return _SequenceCrossEntropy.apply(*scores, mask, tuple(tags)) * temperature**2
 
 
 class _SequenceCrossEntropy(torch.autograd.Function):
@@ -83,14 +86,18 @@ class _SequenceCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, student: Tensor, teacher: Tensor, mask: Tensor, tags: tuple[str, ...]) -> Tensor:
+        # Products in single precision may be in TF32, which is too coarse; Apple's GPUs have no other.
+        precision = torch.float32 if student.device.type == "mps" else torch.float64
         with torch.autocast(student.device.type, enabled=False):
-            logits = torch.cat([student, teacher]).float().masked_fill(~mask.repeat(2, 1)[..., None], 0.0)
+            logits = torch.cat([student, teacher]).to(precision).masked_fill(~mask.repeat(2, 1)[..., None], 0.0)
+            logits = torch.maximum(logits, logits.amax(-1, keepdim=True) - FARTHEST[precision])
             log_partition, probabilities = _sum_over_sequences(logits, mask.repeat(2, 1), tags)
             own, target = probabilities.chunk(2)
-            ctx.save_for_backward(own - target)
-            return log_partition.chunk(2)[0].sum() - (target * logits.chunk(2)[0]).sum()
+            ctx.save_for_backward((own - target).float())
+            return (log_partition.chunk(2)[0].sum() - (target * logits.chunk(2)[0]).sum()).float()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         [difference] = ctx.saved_tensors
         return gradients[0] * difference, None, None, None
@@ -103,44 +110,43 @@ def _sum_over_sequences(logits: Tensor, mask: Tensor, tags: tuple[str, ...]) -> 
     `logits` [batch, words, labels] are 0 where `mask` is false. Both directions are gone through together, in few large
     operations for each word: small ones are what a GPU is slow at.
     """
-    labels, into, out, stay = _steps(tags, logits.device)
+    labels, ends, reached, stay = _steps(tags, logits.device, logits.dtype)
     scores = logits[..., labels]
     best = scores.amax(-1, keepdim=True)
-    weights = (scores - best).clamp(min=SMALLEST).exp()
-    weights = torch.where(mask[..., None], weights, stay)
-    state = logits.new_zeros(2, len(logits), into.shape[1])
+    weights = torch.where(mask[..., None], (scores - best).exp(), stay)
+    state = logits.new_zeros(2, len(logits), reached.shape[2])
     state[..., 0] = 1.0
+    begins = ends[:, None].expand(2, len(logits), -1)
     states, sums = [state], []
     for weight in torch.stack([weights, weights.flip(1)]).permute(2, 0, 1, 3).contiguous():
-        state = torch.bmm(torch.bmm(state, into) * weight, out)
+        state = torch.bmm(state.gather(2, begins) * weight, reached)
         sums.append(state.sum(-1, keepdim=True))
         state = state / sums[-1]
         states.append(state)
     log_partition = torch.stack(sums)[:, 0].log().sum((0, 2)) + state[0, :, 0].log() + (best[..., 0] * mask).sum(1)
     before, after = torch.stack(states[:-1]).unbind(1)
-    paths = (before @ into[0]) * weights.transpose(0, 1) * (after.flip(0) @ into[1])
+    paths = before[..., ends[0]] * weights.transpose(0, 1) * after.flip(0)[..., ends[1]]
     paths = paths / paths.sum(-1, keepdim=True).clamp(min=torch.finfo(paths.dtype).tiny)
-    probabilities = (paths @ F.one_hot(labels, logits.shape[-1]).float()).transpose(0, 1)
+    probabilities = (paths @ F.one_hot(labels, logits.shape[-1]).to(paths)).transpose(0, 1)
     return log_partition, probabilities * mask[..., None]
 
 
 @lru_cache(maxsize=16)
-def _steps(tags: tuple[str, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The steps of `find_transitions` as matrices of zeros and ones.
+def _steps(tags: tuple[str, ...], device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The steps of `find_transitions`.
 
     Returns:
-        The label of each step, [steps]; whether a state is the one before a step, and the one after it,
-        [2, states, steps]; whether a state is the one after a step, and the one before it, [2, steps, states]; and
-        whether a step is the one that stays in state 0 behind a sentence, [steps].
+        The label of each step, [steps]; the state before each step, and the one after it, [2, steps]; whether a state
+        is the one after a step, and the one before it, [2, steps, states]; and whether a step is the one that stays in
+        state 0 behind a sentence, [steps].
     """
     transitions = find_transitions(tags)
-    sources, targets = (
-        F.one_hot(torch.tensor(each, device=device), len(transitions.first)).float()
-        for each in (transitions.sources, transitions.targets)
+    labels, *ends = (
+        torch.tensor(each, device=device) for each in (transitions.labels, transitions.sources, transitions.targets)
     )
-    stay = F.one_hot((sources[:, 0] * targets[:, 0]).argmax(), len(sources)).float()
-    labels = torch.tensor(transitions.labels, device=device)
-    return labels, torch.stack([sources.T, targets.T]), torch.stack([targets, sources]), stay
+    sources, targets = (F.one_hot(each, len(transitions.first)).to(dtype) for each in ends)
+    stay = F.one_hot((sources[:, 0] * targets[:, 0]).argmax(), len(sources)).to(dtype)
+    return labels, torch.stack(ends), torch.stack([targets, sources]), stay
 
 
 def hard_cross_entropy(student: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
