@@ -2,7 +2,7 @@
 
 Every function returns the *sum*, over the items that its mask selects (words, subwords or query-key pairs), of the mean
 error of an item. The trainer divides by the number of such items in the whole optimiser step, so that the gradient does
-not depend on how the step is split into micro-batches and processes. All arithmetic is in fp32.
+not depend on how the step is split into micro-batches and processes. All arithmetic is in fp32, or fp64.
 """
 
 import math
