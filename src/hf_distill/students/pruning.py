@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..runtime.windows import POSITIONS_AFTER_PADDING, subwords
 from ..teachers.loading import generic_tokenizer
 
 READ_AT_ONCE = TRIED_SENTENCES = 1000
+MOST_CUT_ANEW = 0.01  # of the words of other text
 
 
 def prune_vocabulary(
@@ -70,6 +71,32 @@ def prune_vocabulary(
         if "vocab_size" in config:
             config["vocab_size"] = len(kept)
     return pruned
+
+
+def check_other_text(
+    tokenizer: PreTrainedTokenizerBase, pruned: PreTrainedTokenizerBase, sentences: Iterable[Sequence[str]]
+) -> None:
+    """Check that a pruned tokenizer cuts the words of other text (lists of words) as the whole one does.
+
+    The embeddings of the shorter subwords into which it cuts the others know little of these words, which are the rare
+    ones, such as names.
+
+    Raises:
+        UserError: it cuts more than `MOST_CUT_ANEW` of the words otherwise.
+    """
+    words = Counter(word for words in sentences for word in words)
+    cuts = (
+        [each.convert_ids_to_tokens(ids) for ids, _ in subwords(each, [[word] for word in words])]
+        for each in (tokenizer, pruned)
+    )
+    anew = sum(number for number, before, after in zip(words.values(), *cuts, strict=True) if before != after)
+    if anew > MOST_CUT_ANEW * words.total():
+        raise UserError(
+            f"--prune_vocabulary: {anew / words.total():.1%} of the words of the development data would be cut into "
+            "shorter subwords, since the training and unlabelled text do not use theirs. At "
+            f"{MOST_CUT_ANEW:.0%} and more a student loses too much. Give more text of this kind "
+            "(--path_to_unlabeled), or keep the vocabulary: --prune_vocabulary 0."
+        )
 
 
 def _prune_tokenizer(

@@ -32,7 +32,7 @@ from ..publishing.onnx_export import check_exportable
 from ..runtime.tags import OUTSIDE, UserError
 from ..runtime.word_features import word_feature_rows
 from ..students.build import build_student, check_parts, label_config
-from ..students.pruning import prune_vocabulary
+from ..students.pruning import check_other_text, prune_vocabulary
 from ..students.student import Student
 from ..students.vocabulary import learn_tokenizer, plain_tokenizer
 from ..teachers.annotations import StoredAnswers, stored_answers
@@ -310,7 +310,8 @@ def build(
     text = corpora.training_text()
     model = build_student(arguments.model, corpora.tags, tokenizer, source, text, new_head=args.do_train)
     if arguments.model.prune_vocabulary:
-        tokenizer = prune_vocabulary(model, tokenizer, text["tokens"])
+        whole, tokenizer = tokenizer, prune_vocabulary(model, tokenizer, text["tokens"])
+        check_other_text(whole, tokenizer, corpora.eval["tokens"])
     check_checkpointing(model, args)
     if args.export:
         check_exportable(model)
