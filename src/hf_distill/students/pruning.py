@@ -93,9 +93,9 @@ def check_other_text(
     if anew > MOST_CUT_ANEW * words.total():
         raise UserError(
             f"--prune_vocabulary: {anew / words.total():.1%} of the words of the development data would be cut into "
-            f"shorter subwords, since the training and unlabelled text do not use theirs. Of more than {MOST_CUT_ANEW:.0%} "
-            "a student loses too much. Give more text of this kind (--path_to_unlabeled), or keep the vocabulary: "
-            "--prune_vocabulary 0."
+            "shorter subwords, since the training and unlabelled text do not use theirs. Of more than "
+            f"{MOST_CUT_ANEW:.0%} a student loses too much. Give more text of this kind (--path_to_unlabeled), or keep "
+            "the vocabulary: --prune_vocabulary 0."
         )
 
 
