@@ -7,7 +7,7 @@ import torch
 from tokenizers import normalizers
 
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
-from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification, Dropout
+from hf_distill.runtime.modeling_bilstm import BiLSTMForTokenClassification, Dropout, _autocast_runs_lstm
 from hf_distill.runtime.pipeline import predict_words
 from hf_distill.students.build import build_student, label_config
 
@@ -319,6 +319,17 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p):
     torch.manual_seed(0)
     torch.testing.assert_close(dropout(states), dropped)
     assert dropout.eval()(states) is states
+
+
+def test_reading_draws_no_random_numbers():
+    """Not the first time either: a run goes on from a checkpoint as if it had not stopped."""
+    model = bilstm().eval()
+    inputs = inputs_for(model)
+    _autocast_runs_lstm.cache_clear()
+    before = torch.get_rng_state()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(**inputs)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_trace_is_refused():

@@ -48,7 +48,8 @@ class Dropout(nn.Dropout):
 @functools.cache
 def _autocast_runs_lstm(dtype: torch.dtype) -> bool:
     """Whether this CPU supports an LSTM under autocast to `dtype` (oneDNN has no bf16 LSTM without AVX-512)."""
-    lstm = nn.LSTM(1, 1)
+    with torch.random.fork_rng(devices=[]):  # what is drawn next shall not depend on whether this ran before
+        lstm = nn.LSTM(1, 1)
     try:
         with torch.enable_grad(), torch.autocast("cpu", dtype):
             lstm(torch.zeros(1, 1, 1))
