@@ -217,7 +217,7 @@ def find_prefix_space(teacher: Teacher, dataset: Dataset, trust_remote_code: boo
 def estimate_seconds(teacher: WordTeacher, dataset: Dataset, bf16: bool) -> float:
     """Estimate the seconds that labelling a dataset takes, from a timed sample of 64 sentences."""
     sample = dataset.shuffle(seed=0).select(range(min(64, len(dataset))))["tokens"]
-    teacher.predict(sample[:8], bf16)  # warm-up
+    teacher.predict(sample, bf16)  # a GPU's first call with inputs of a size takes far longer than the next
     start = time.perf_counter()
     teacher.predict(sample, bf16)
     return (time.perf_counter() - start) / len(sample) * len(dataset)
