@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from datasets import concatenate_datasets
 
 from hf_distill.data.encoding import encode_dataset
 from hf_distill.runtime.tags import UserError, make_tags
@@ -102,6 +103,19 @@ def test_shards_put_together_again(tmp_path, tokenizer, monkeypatch):
     assert len(list(store.folder.iterdir())) == -(-len({tuple(words) for words in text["tokens"]}) // 7)
     for row, expected in zip(attached, teacher.predict(text["tokens"]), strict=True):
         np.testing.assert_allclose(unpack(row), expected, atol=1e-5)
+
+
+def test_rows_of_another_dataset_than_the_stores_are_refused(tmp_path, tokenizer):
+    parts = [tiny.corpus(5, seed=seed) for seed in (1, 2)]
+    whole = concatenate_datasets(parts)
+    store = SignalStore(tiny.teacher(tokenizer), whole, tmp_path)
+    encoded = [encode_dataset(text, tokenizer, 64, tiny.TAGS) for text in (whole, *parts)]
+    assert len(attach_signals([store], encoded[0])) == len(attach_signals([store], encoded[1])) * 2
+    for rows in (concatenate_datasets(encoded[1:]), encoded[2]):
+        with pytest.raises(UserError, match="encoded apart"):
+            attach_signals([store], rows)
+    with pytest.raises(UserError, match="encoded apart"):
+        attach_signals([SignalStore(store.teacher, parts[0], tmp_path)], encoded[0])
 
 
 def test_several_teachers_are_averaged(tmp_path, tokenizer):

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import tiny
 
@@ -31,8 +33,6 @@ def test_the_largest_logits_come_with_their_labels(tokenizer):
 
 
 def test_batches_have_one_length_and_an_order_of_their_own_each_epoch():
-    from types import SimpleNamespace
-
     lengths = np.random.default_rng(0).integers(5, 15, 1000).tolist()
     trainer = SimpleNamespace(args=SimpleNamespace(seed=3, data_seed=None), state=SimpleNamespace(epoch=0.0))
     sampler = EpochSampler(trainer, lengths, 8)
@@ -43,3 +43,16 @@ def test_batches_have_one_length_and_an_order_of_their_own_each_epoch():
     assert sorted(first) == sorted(second) == list(range(1000))
     batches = [{lengths[index] for index in first[start : start + 8]} for start in range(0, 1000, 8)]
     assert sum(len(batch) > 1 for batch in batches) <= 9, "ten lengths have nine borders"
+
+
+def test_what_does_not_fill_a_step_comes_last_and_is_of_any_length():
+    trainer = SimpleNamespace(args=SimpleNamespace(seed=3, data_seed=None), state=SimpleNamespace(epoch=0.0))
+    sampler = EpochSampler(trainer, range(100), 16)
+    rests = []
+    for epoch in range(20):
+        trainer.state.epoch = float(epoch)
+        order = list(sampler)
+        assert sorted(order) == list(range(100))
+        assert all(np.ptp(order[start : start + 16]) < 20 for start in range(0, 96, 16)), "steps of equally long ones"
+        rests.append(order[96])
+    assert min(rests) < 30 < 70 < max(rests)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from datasets import concatenate_datasets
 
 from hf_distill.data.encoding import encode_dataset
 from hf_distill.runtime.configuration_bilstm import BiLSTMConfig
@@ -294,6 +295,11 @@ def test_word_scores_do_not_depend_on_windows_and_batches(tmp_path, tokenizer, e
     gold = torch.tensor([tiny.TAGS.index(tag) for tags in devel["tags"] for tag in tags])
     per_word = torch.nn.functional.cross_entropy(torch.tensor(np.concatenate(logits)), gold)
     assert measured["eval_loss"] == pytest.approx(per_word.item())
+    # Sentences without labels count for nothing.
+    text = concatenate_datasets([tiny.corpus(9, seed=8, labelled=False), devel])
+    again = trainer.evaluate(encode_dataset(text, tokenizer, 64, tiny.TAGS, piece_tokenizer=tokenizer))
+    for name in counts.scores():
+        assert again[f"eval_{name}"] == pytest.approx(measured[f"eval_{name}"]), name
 
 
 @pytest.mark.parametrize(
@@ -350,8 +356,9 @@ def train_both(folder) -> dict:
             eval_dataset=rows,
         )
         trainer.train()
+        logs = [*loss_logs(trainer), {"train_loss": trainer.state.log_history[-1]["train_loss"]}]
         scores = {name: value for name, value in trainer.evaluate().items() if "f1" in name}
-        results[kind] = [weights(trainer), loss_logs(trainer), scores, args.world_size]
+        results[kind] = [weights(trainer), logs, scores, args.world_size]
     # Some sentences are labelled before, in a store that is not a multiple of its shards.
     text, teacher, signals = tiny.corpus(64, seed=1), tiny.teacher(tokenizer), f"{folder}/signals"
     SignalStore(teacher, text.select(range(10, 20)), signals).compute()

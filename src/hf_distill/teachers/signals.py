@@ -34,6 +34,10 @@ logger = logging.get_logger(__name__)
 SHARD_SENTENCES = 2048
 # The formats of stores, part of the names of their folders: increase the number when the content changes.
 STORED, STORED_LARGEST = "float32 2", f"{LARGEST} largest, float32 3"
+OTHER_DATASET = (
+    "Sentence {} of the encoded dataset has other words than that of the stores. Encode the stores' dataset, in its "
+    "order and in one piece: rows of datasets that were encoded apart do not belong together."
+)
 
 
 class SignalStore:
@@ -170,7 +174,8 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
         encoded: that dataset, encoded by `encode_dataset`.
 
     Raises:
-        UserError: the teachers were loaded for other labels than the dataset is encoded for, or in another order.
+        UserError: the teachers were loaded for other labels than the dataset is encoded for, or in another order; the
+            encoded dataset has words that the stores' has not; a sentence has neither answer nor labels.
 
     Examples:
         >>> tags = ["O", "B-GENE", "I-GENE", "E-GENE", "S-GENE"]
@@ -189,6 +194,13 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
             )
         store.compute()
 
+    n_words = np.zeros(len(stores[0].dataset), int)
+    for batch in encoded.select_columns(["sentence", "word_positions"]).with_format("arrow").iter(10_000):
+        rows = batch["sentence"].to_numpy()
+        if rows.max() >= len(n_words):
+            raise UserError(OTHER_DATASET.format(rows.max()))
+        np.add.at(n_words, rows, pc.list_value_length(batch["word_positions"]).to_numpy())
+
     n_labels = len(stores[0].teacher.tags)
     names = ["teacher_logits"] if n_labels <= ALL else ["teacher_logits", "teacher_labels"]
 
@@ -196,11 +208,15 @@ def attach_signals(stores: Sequence[SignalStore], encoded: Dataset) -> Dataset:
         rows = batch["sentence"].to_numpy()
         stored = stores[0].fetch(rows) if len(stores) == 1 else compress(_average(stores, rows))
         words = pc.list_value_length(batch["word_positions"]).to_numpy()
-        windows = zip(stored, batch["first_word"].to_numpy(), words, batch["labels"].to_pylist(), strict=True)
+        windows = zip(rows, stored, batch["first_word"].to_numpy(), words, batch["labels"].to_pylist(), strict=True)
         content = []
-        for signals, first, number, labels in windows:
+        for row, signals, first, number, labels in windows:
+            if max(n_words[row], first + number) > len(signals.logits):
+                raise UserError(OTHER_DATASET.format(row))
             parts = [each[first : first + number] for each in signals if each is not None]
             if np.isnan(parts[0]).any():
+                if -100 in labels:
+                    raise UserError(f"Sentence {row} has no labels, and no teacher answers it: leave it out.")
                 parts = [each for each in compress([certain(labels, n_labels)])[0] if each is not None]
             # Bytes, because `datasets` makes a Python object of each number in a list.
             content.append([each.tobytes() for each in parts])

@@ -92,7 +92,8 @@ class EpochSampler(Sampler[int]):
     Sentences are shuffled, sorted by length and split into batches, which are shuffled again. Nearly all sentences of
     a batch then have the same length: there is little padding, and a packed LSTM runs at full speed. A resumed run
     continues in the order of an uninterrupted one, and one process with a batch of 32 trains on the same batches as
-    two with 16 or four accumulated steps of 8.
+    two with 16 or four accumulated steps of 8. (But accelerate fills up an epoch's last step with rows of its first
+    where there are several processes.)
 
     Args:
         trainer: gives the seed and the epoch.
@@ -114,10 +115,14 @@ class EpochSampler(Sampler[int]):
         random = np.random.default_rng([seed, int(self.trainer.state.epoch or 0)])
         order = random.permutation(len(self.lengths))
         order = order[np.argsort(self.lengths[order], kind="stable")]
-        steps = np.split(order, range(self.step_size, len(order), self.step_size))
-        # The last, possibly smaller step has to come last: elsewhere it would shift the batches after it.
-        for index in (*random.permutation(len(steps) - 1), len(steps) - 1):
-            yield from steps[index].tolist()
+        full, rest = divmod(len(order), self.step_size)
+        # What does not fill a step has to come last: elsewhere it would shift the batches after it. It is cut out at
+        # random, since it weighs more there, and is left out by `dataloader_drop_last`.
+        start = random.integers(full + 1) * self.step_size
+        last, order = order[start : start + rest], np.delete(order, slice(start, start + rest))
+        for step in random.permutation(order.reshape(full, self.step_size)):
+            yield from step.tolist()
+        yield from last.tolist()
 
 
 def gather_words(subword_values: Tensor, word_positions: Tensor) -> Tensor:

@@ -66,19 +66,21 @@ class LossSums(TrainerCallback, ExportableState):
     """
 
     def __init__(self):
-        self.total: float | Tensor = 0.0
+        self.total = 0.0  # the mean of all processes, up to the last log
+        self.recent: float | Tensor = 0.0  # since then, of this process
         self.first_step = 0  # of those in `total`
         self.terms: dict[str, Tensor] = {}
         self.steps = 0  # of those in `terms`
 
     def state(self) -> dict:
         """As in `ExportableState`."""
-        return {"args": {}, "attributes": {"total": float(self.total)}}
+        return {"args": {}, "attributes": {"total": self.total + float(self.recent)}}
 
     def on_train_begin(self, args, state, control, **kwargs):
         """Begin anew for each training, such as each trial of a search."""
         if not (state.global_step and self.total):  # else resumed
             self.total, self.first_step = 0.0, state.global_step
+        self.recent = 0.0
         self.terms, self.steps = {}, 0
 
 
@@ -459,7 +461,7 @@ class DistillationTrainer(Trainer):
         """As in `Trainer`."""
         loss = super().training_step(*args, **kwargs)
         # Looked up anew: on resuming Trainer replaces the callback.
-        self._loss_sums.total = self._loss_sums.total + loss.detach().nan_to_num(0.0, 0.0, 0.0)
+        self._loss_sums.recent = self._loss_sums.recent + loss.detach().nan_to_num(0.0, 0.0, 0.0)
         return loss
 
     @property
@@ -471,8 +473,11 @@ class DistillationTrainer(Trainer):
         `train_loss` over the whole run, resumed or not.
         """
         sums = self._loss_sums
+        if logs.keys() & {"loss", "train_loss"}:
+            recent = torch.as_tensor(sums.recent, device=self.args.device)
+            sums.total, sums.recent = sums.total + float(self.accelerator.reduce(recent, "mean")), 0.0
         if "train_loss" in logs:
-            logs["train_loss"] = float(sums.total) / max(1, self.state.global_step - sums.first_step)
+            logs["train_loss"] = sums.total / max(1, self.state.global_step - sums.first_step)
         if "loss" in logs and sums.terms:
             means = torch.stack(list(sums.terms.values())) / sums.steps
             means = self.accelerator.reduce(means, "mean")
@@ -545,13 +550,14 @@ class DistillationTrainer(Trainer):
 
     def _score(self, logits: Sequence[np.ndarray] | np.ndarray, labels: Sequence[np.ndarray] | np.ndarray) -> dict:
         """The scores of mentions, for word logits [rows, words, labels] of the rows that are evaluated."""
+        labelled = [(np.asarray(row) != -100).any() for row in labels]
         logits, gold = (join_windows(each, labels, self._evaluated) for each in (logits, labels))
         references = [[self.tags[label] for label in sentence] for sentence in gold]
         pieces = None
         if "pieces" in self._evaluated.column_names:
             # The score needs them in the order of the joined windows; sentence boundaries do not matter.
             counts = self._evaluated["pieces"][:]
-            pieces = [counts[row] for row in window_order(self._evaluated)]
+            pieces = [counts[row] if labelled[row] else [] for row in window_order(self._evaluated)]
         self.counts = count(logits, references, self.tags, pieces)
         return self.counts.scores()
 
