@@ -1,5 +1,6 @@
 """Students of every family of token classifiers."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,30 @@ def test_attentions_of_another_shape_are_refused_before_training(tmp_path):
     student = build_student(ModelArguments(model_name="auto", student_layers=[0, 3]), TAGS, TOKENIZER, teacher)
     with pytest.raises(UserError, match="a longformer have another shape. Set --attention_loss_weight 0"):
         DistillationTrainer(student, training, teacher, processing_class=TOKENIZER)
+
+
+@pytest.mark.parametrize("family", ["BERT", "DistilBERT", "MPNet", "ModernBERT", "DeBERTa", "ALBERT", "GPT-2"])
+def test_equal_attentions_have_no_loss(tmp_path, family):
+    teacher = teacher_of(family)
+    config = copy.deepcopy(teacher.model.config)
+    for name, value in config.to_dict().items():
+        if isinstance(value, float) and ("dropout" in name or name.endswith("pdrop")):
+            setattr(config, name, 0.4 if "att" in name else 0.0)
+    student = type(teacher.model)(config)
+    student.load_state_dict(teacher.model.state_dict())
+    training = DistillationArguments(
+        str(tmp_path),
+        attention_loss_weight=1.0,
+        use_cpu=True,
+        bf16=False,
+        max_steps=1,
+        logging_steps=1,
+        eval_strategy="no",
+    )
+    rows = encode_dataset(tiny.corpus(8), TOKENIZER, 64, TAGS)
+    trainer = DistillationTrainer(student, training, teacher, processing_class=TOKENIZER, train_dataset=rows)
+    trainer.train()
+    assert trainer.state.log_history[0]["attention_loss"] == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("family", ["XLM-RoBERTa", "DeBERTa-v2, v3", "ModernBERT", "MPNet", "ALBERT", "XLNet", "GPT-2"])

@@ -21,7 +21,9 @@ def check_intermediate_losses(model: Any, teacher: Teacher | None, shared: bool,
         model: the student.
         teacher: the live teacher.
         shared: whether both read the same subwords.
-        attention: whether the loss between attentions is one of them; both models then compute these eagerly.
+        attention: whether the loss between attentions is one of them; both models then compute these eagerly, and the
+            student without their dropout: models return probabilities of which dropout has set some to zero and scaled
+            up the others, from which no loss should keep the student.
 
     Raises:
         UserError: they cannot.
@@ -56,6 +58,14 @@ def check_intermediate_losses(model: Any, teacher: Teacher | None, shared: bool,
     for network in (model, teacher.model):
         network.set_attn_implementation("eager")
         _check_attentions(network)
+    for module in model.modules():
+        if "Attention" in type(module).__name__:
+            for name in ("dropout", "attention_dropout", "attn_dropout"):
+                given = getattr(module, name, None)
+                if isinstance(given, nn.Dropout):
+                    given.p = 0.0
+                elif isinstance(given, float):
+                    setattr(module, name, 0.0)
     return teacher
 
 
