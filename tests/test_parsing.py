@@ -99,6 +99,7 @@ def test_a_recipe_says_all_that_the_preset_would(path):
         ("--do_train 0 --student_model_name_or_path s", "export", None),
         ("--prune_vocabulary 1", "vocabulary_size", 0),
         ("--student_model_name_or_path s", "vocabulary_size", 0),
+        ("--student_model_name_or_path s", "model_name", "auto"),
         ("--student_model_name_or_path s", "sequence_loss_weight", 0),
         ("--student_model_name_or_path s --model_name auto", "transfer_sentences", 0),
         ("--student_checkpoint s.pt", "learning_rate", None),

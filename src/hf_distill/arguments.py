@@ -56,7 +56,7 @@ class ModelArguments:
     model_name: str = option(
         "bilstm",
         "Architecture of the student: a BiLSTM, a TinyBERT (BERT with 4 layers of 312), or auto: that of "
-        "--student_model_name_or_path, or with --student_layers the teacher's.",
+        "--student_model_name_or_path (the default with one), or with --student_layers the teacher's.",
         choices=["bilstm", "tinybert", "auto"],
     )
     teacher_model_name_or_path: list[str] = option(

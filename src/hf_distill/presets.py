@@ -48,14 +48,15 @@ TRANSFER: dict[str, Any] = {"transfer_sentences": 48000}
 def recipe_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the recipe's values of arguments that are not given.
 
-    Where the recipe knows nothing, of labels alone, of a new TinyBERT or of a student that is trained further, the
-    classes' own defaults hold.
+    Where the recipe knows nothing, of labels alone, of a new TinyBERT or of a student that is trained further (`auto`),
+    the classes' own defaults hold.
 
     Args:
         given: the arguments that the user gives, by name.
     """
-    loaded = given.get("student_model_name_or_path") or given.get("student_checkpoint")
-    if given.get("do_train") is False or loaded:
+    if given.get("student_model_name_or_path"):
+        return {} if "model_name" in given else {"model_name": "auto"}
+    if given.get("do_train") is False or given.get("student_checkpoint"):
         return {}
     distils = given.get("distillation", True)
     if given.get("model_name", "bilstm") == "bilstm":

@@ -118,6 +118,7 @@ def test_tsv_keeps_odd_tokens_and_the_names_of_types(tmp_path):
             r"not UTF-8 (invalid continuation byte at byte 3): b'caf\xe9\tO",
         ),
         ("a\tO\n".encode("utf-16"), 1, "not UTF-8"),
+        ("a\tB-GENE\rb\tE-GENE\r", 1, "a carriage return within a line"),
         ("", 1, "no sentence"),
         ("\n \n\r\n\n", 1, "no sentence"),
         ("\ufeff", 1, "no sentence"),

@@ -106,6 +106,18 @@ def test_tsv_keeps_its_columns(student, here, monkeypatch):
     assert all(row["text"][each["start"] : each["end"]] == each["word"] for row in found for each in row["mentions"])
 
 
+def test_what_is_no_word_of_a_tsv_is_left_out(student, here, capsys):
+    Path("in.tsv").write_text("-DOCSTART-\tO\n\n# id 1\np53\tO\n\n# text = p53\n# id\tbinds\tx\np53\tO\n#\tO\n")
+    Path("words.tsv").write_text("# id 1\np53\nbinds\n\n#\n")
+    for name, texts in (("in.tsv", ["p53", "p53 #"]), ("words.tsv", ["p53 binds", "#"])):
+        assert run(student, [name], "out.jsonl") == 0
+        assert [row["text"] for row in rows("out.jsonl")] == texts
+        Path("out.jsonl").unlink()
+    Path("old.tsv").write_bytes(b"p53\tO\rbinds\tO\r")
+    assert run(student, ["old.tsv"], "out.jsonl") == 2
+    assert "old.tsv:1: a carriage return within a line" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("within")
 def test_fields_of_json_lines_pass_through(student, here, capsys):
     lines = [

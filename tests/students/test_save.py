@@ -10,6 +10,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer, pipelin
 
 from hf_distill import Tagger
 from hf_distill.arguments import ModelArguments
+from hf_distill.files import changed_files, record
+from hf_distill.publishing.onnx_export import write_onnx
 from hf_distill.students.build import build_student
 from hf_distill.students.save import save_model
 from hf_distill.students.student import Student
@@ -110,3 +112,14 @@ def test_the_length_of_windows_is_saved(tmp_path, tokenizer):
         student = Student.with_limit(model, tokenizer, tiny.TAGS, length)
         save_model(model, student.tokenizer, tmp_path)
         assert student.max_length == AutoTokenizer.from_pretrained(tmp_path).model_max_length == saved
+
+
+def test_onnx_files_of_other_weights_do_not_stay(tmp_path, tokenizer):
+    model = tiny.bert(tokenizer)
+    save_model(model, tokenizer, tmp_path)
+    write_onnx(model, tmp_path / "onnx")
+    record(tmp_path, ["onnx/model.onnx", "onnx/model_quantized.onnx"])
+    save_model(model, tokenizer, tmp_path)
+    assert len(list(tmp_path.rglob("*.onnx"))) == 2 and not changed_files(tmp_path), "those of the same weights do"
+    save_model(tiny.bert(tokenizer, seed=1), tokenizer, tmp_path)
+    assert not list(tmp_path.rglob("*.onnx")) and not changed_files(tmp_path)

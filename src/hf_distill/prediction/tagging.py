@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..data.formats.columns import check_line_ends
 from ..data.formats.writing import to_json
 from ..files import decode_line
 from ..runtime.confidence import expected_errors
@@ -255,6 +256,7 @@ def _read_tsv(chunk: Chunk) -> Iterator[Text]:
     rows: list[list[str]] = []
     for place, line in [*_lines(chunk), ("", "")]:
         if line.strip(" \t"):
+            check_line_ends(line, place)
             rows.append(line.split("\t"))
             if not rows[-1][0].strip(" "):
                 raise UserError(f"{place}: the word is empty: {line!r:.200}. Fill it in.")
@@ -262,10 +264,21 @@ def _read_tsv(chunk: Chunk) -> Iterator[Text]:
                 raise UserError(
                     f"{place}: a word and a tag separated by blanks: {line!r:.200}. Separate them by a tab."
                 )
-        elif rows:
+        else:
+            while rows and _is_no_word(rows):
+                del rows[0]
+            if not rows:
+                continue
             words = [row[0] for row in rows]
             yield words, {"text": " ".join(words)}, [row[1:] for row in rows]
             rows = []
+
+
+def _is_no_word(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line of a sentence is a comment or -DOCSTART-, as in corpora."""
+    first = rows[0][0]
+    comment = first.startswith("#") and (len(rows[0]) != len(rows[-1]) or " " in first.strip(" "))
+    return comment or first.split(" ")[0] == "-DOCSTART-"
 
 
 _READERS = {".txt": _read_txt, ".jsonl": _read_jsonl, ".tsv": _read_tsv}

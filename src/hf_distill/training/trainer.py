@@ -31,12 +31,12 @@ from transformers.utils.hub import PushInProgress
 
 from ..data.encoding import join_windows, window_order
 from ..evaluation.metrics import Counts, count
-from ..files import is_whole, record_checkpoint, recorded, writing
+from ..files import is_whole, record_checkpoint, writing
 from ..publishing.hub import create_repository, publish, publish_checkpoint
 from ..runtime.schemes import model_tags
 from ..runtime.tags import UserError
 from ..students.projection import ProjectedStudent
-from ..students.save import save_pipeline
+from ..students.save import recorded_model, save_pipeline
 from ..teachers.compression import restore
 from ..teachers.teacher import Teacher
 from ..training_arguments import DistillationArguments
@@ -566,7 +566,7 @@ class DistillationTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         if not self.args.should_save:
             return
-        with recorded(output_dir or self.args.output_dir) as temporary:
+        with recorded_model(output_dir or self.args.output_dir) as temporary:
             if isinstance(self.model, ProjectedStudent):
                 self.model.save_pretrained(str(temporary), state_dict)
                 self.processing_class.save_pretrained(temporary)

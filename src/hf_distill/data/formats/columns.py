@@ -52,6 +52,7 @@ def read_columns(
                 "end of a sentence."
             )
         place = f"{path}:{number}"
+        check_line_ends(line, place)
         columns = line.split() if blanks and "\t" not in line else line.split("\t")
         if not tokens and (_is_comment(line, columns, width) or line.split()[:1] == ["-DOCSTART-"]):
             others["comments" if line.startswith("#") else "-DOCSTART-"] += 1
@@ -82,6 +83,19 @@ def read_columns(
         yield Sentence(tokens, tags, places)
     if not width:
         raise UserError(f"{path}:1: the file has no sentence. Give a file with a token and its tag per line.")
+
+
+def check_line_ends(line: str, place: str) -> None:
+    """Check that a line is not several that end in a carriage return alone.
+
+    Raises:
+        UserError: it is.
+    """
+    if "\r" in line:
+        raise UserError(
+            f"{place}: a carriage return within a line. If the lines of this file end so, write line feeds instead: "
+            "tr '\\r' '\\n'."
+        )
 
 
 def _is_comment(line: str, columns: Sequence[str], width: int) -> bool:
