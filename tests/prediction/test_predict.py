@@ -107,7 +107,7 @@ def test_tsv_keeps_its_columns(student, here, monkeypatch):
 
 
 def test_what_is_no_word_of_a_tsv_is_left_out(student, here, capsys):
-    Path("in.tsv").write_text("-DOCSTART-\tO\n\n# id 1\np53\tO\n\n# text = p53\n# id\tbinds\tx\np53\tO\n#\tO\n")
+    Path("in.tsv").write_text("-DOCSTART-\tO\n\n# id 1\np53\tO\n\n# text = vitamin O\n# id\tbinds\tx\np53\tO\n#\tO\n")
     Path("words.tsv").write_text("# id 1\np53\nbinds\n\n#\n")
     for name, texts in (("in.tsv", ["p53", "p53 #"]), ("words.tsv", ["p53 binds", "#"])):
         assert run(student, [name], "out.jsonl") == 0

@@ -260,7 +260,7 @@ def _read_tsv(chunk: Chunk) -> Iterator[Text]:
             rows.append(line.split("\t"))
             if not rows[-1][0].strip(" "):
                 raise UserError(f"{place}: the word is empty: {line!r:.200}. Fill it in.")
-            if re.search(r"\S +([BIESLUMW]-\S+|O) *$", rows[-1][0]):
+            if not line.startswith("#") and re.search(r"\S +([BIESLUMW]-\S+|O) *$", rows[-1][0]):
                 raise UserError(
                     f"{place}: a word and a tag separated by blanks: {line!r:.200}. Separate them by a tab."
                 )
