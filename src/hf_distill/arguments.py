@@ -133,8 +133,9 @@ class ModelArguments:
     n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     n_stacks: int = option(
         1,
-        "bilstm only: number of such stacks of layers side by side, whose outputs are averaged: an ensemble in one "
-        "student. In training each sentence is read by one of them, so that they need as many times the epochs.",
+        "bilstm only: number of such stacks of layers side by side, each with embeddings of its own, whose outputs are "
+        "averaged: an ensemble in one student. In training each sentence is read by one of them, so that they need as "
+        "many times the epochs.",
     )
     dropout: float | None = option(
         None,

@@ -22,7 +22,7 @@ KINDS = {
     "Train": {},
     "Bert": {"embedding_type": "bert", "bert_config": SIZES},
     "Features": {"word_feature_rows": 5, "classifier_size": 4},
-    "Stacks": {"num_stacks": 2},
+    "Stacks": {"num_stacks": 2, "embedding_size": 8},
 }
 # What the modules of common tests import of folders that the source distribution lacks: tests of generation and of
 # torch.export, neither of which an LSTM over packed sequences is for.
@@ -80,7 +80,8 @@ class ModelTester:
         self.options = options
 
     def get_config(self) -> BiLSTMConfig:
-        return BiLSTMConfig(99, self.hidden_size, hidden_size=8, num_labels=3, **self.options)
+        sizes = {"embedding_size": self.hidden_size, "hidden_size": 8}
+        return BiLSTMConfig(99, num_labels=3, **sizes | self.options)
 
     def prepare_config_and_inputs_for_common(self) -> tuple[BiLSTMConfig, dict]:
         mask = torch.ones(self.batch_size, self.seq_length, dtype=torch.long)

@@ -91,6 +91,7 @@ KINDS = {
     "bert": {"embedding_type": "bert", "bert_config": SMALL_BERT},
     "features": {"word_feature_rows": 4},
     "stacks": {"num_stacks": 2},
+    "bert stacks": {"num_stacks": 2, "embedding_type": "bert", "bert_config": SMALL_BERT},
 }
 RIGHT = torch.tensor([[1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0]])
 
@@ -134,9 +135,11 @@ def test_subwords_are_read_as_if_those_masked_were_not_there(kind, mask):
 def of_each_stack(model: BiLSTMForTokenClassification, **inputs: torch.Tensor) -> torch.Tensor:
     """The logits [stacks, batch, subwords, labels] of models that have one of the stacks each."""
     logits = []
-    for stack in (model.lstm, *model.more_stacks):
+    for number, stack in enumerate((model.lstm, *model.more_stacks)):
         alone = copy.deepcopy(model).eval()
         alone.lstm, alone.more_stacks = copy.deepcopy(stack), torch.nn.ModuleList()
+        own = model.get_input_embeddings().weight.chunk(model.config.num_stacks, -1)[number]
+        alone.set_input_embeddings(torch.nn.Embedding.from_pretrained(own.detach()))
         logits.append(alone(**inputs).logits)
     return torch.stack(logits)
 
@@ -175,11 +178,14 @@ def test_stacks_are_an_ensemble():
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_weights_of_another_number_of_stacks_than_the_configuration_says_are_refused(tmp_path, number):
-    bilstm("stacks").save_pretrained(tmp_path)
+@pytest.mark.parametrize(
+    "kind, message", [("stacks", "ignore_mismatched_sizes"), ("bert stacks", "another number of stacks than")]
+)
+def test_weights_of_another_number_of_stacks_than_the_configuration_says_are_refused(tmp_path, number, kind, message):
+    bilstm(kind).save_pretrained(tmp_path)
     fields = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(fields | {"num_stacks": number}))
-    with pytest.raises(ValueError, match=f"another number of stacks than num_stacks, {number}"):
+    with pytest.raises((RuntimeError, ValueError), match=message):
         BiLSTMForTokenClassification.from_pretrained(tmp_path)
 
 
@@ -239,7 +245,8 @@ def test_an_empty_batch_has_empty_logits(kind, shape):
     inputs = inputs_for(model, *shape) | {"attention_mask": torch.ones(shape)}
     output = model(**inputs, output_hidden_states=True)
     assert output.logits.shape == (*shape, 3) and output.loss == 0
-    assert [states.shape for states in output.hidden_states] == [(*shape, 8), (*shape, 12), (*shape, 12)]
+    size = 16 if kind == "stacks" else 8
+    assert [states.shape for states in output.hidden_states] == [(*shape, size), (*shape, 12), (*shape, 12)]
 
 
 @pytest.mark.parametrize("size", [25, 15])

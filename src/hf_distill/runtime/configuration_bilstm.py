@@ -21,7 +21,7 @@ class BiLSTMConfig(PretrainedConfig):
 
     Args:
         vocab_size: number of rows of the embedding table.
-        embedding_size: embedding dimension.
+        embedding_size: embedding dimension, of each stack.
         hidden_size: number of LSTM units per direction.
         num_hidden_layers: number of stacked LSTM layers.
         num_stacks: number of such stacks side by side, whose outputs are averaged.

@@ -81,9 +81,9 @@ def _read_mask(attention_mask: Tensor | None, given: Tensor) -> Tensor:
 class BiLSTMForTokenClassification(PreTrainedModel):
     """Token classifier: embeddings, a stacked bidirectional LSTM, and a linear or two-layer head.
 
-    With `num_stacks` it is an ensemble in one model: several such LSTMs share embeddings and head, and their outputs
-    are averaged. In training each sentence is read by one of them, drawn at random, so that they stay as different as
-    models that were trained apart.
+    With `num_stacks` it is an ensemble in one model: several such LSTMs, each with embeddings of its own (but those of
+    a BERT, which they share), have one head, and their outputs are averaged. In training each sentence is read by one
+    of them, drawn at random, so that they stay as different as models that were trained apart.
 
     Examples:
         >>> student = BiLSTMForTokenClassification(BiLSTMConfig(vocab_size=100, num_labels=5))
@@ -99,13 +99,15 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         assert config.num_labels is not None  # two by default
         self.embeddings: nn.Module
         self.classifier: nn.Module
+        width = config.embedding_size
         if config.embedding_type == "bert":
             assert config.bert_config is not None  # comes with this type
             self.embeddings = BertEmbeddings(BertConfig(**config.bert_config))
         else:
-            self.embeddings = nn.Embedding(config.vocab_size, config.embedding_size)
+            width *= config.num_stacks  # side by side
+            self.embeddings = nn.Embedding(config.vocab_size, width)
         if rows := word_feature_rows(config):
-            self.feature_embeddings = nn.Embedding(1 + FEATURES * rows, config.embedding_size, padding_idx=0)
+            self.feature_embeddings = nn.Embedding(1 + FEATURES * rows, width, padding_idx=0)
         stacks = [
             nn.LSTM(
                 config.embedding_size,
@@ -190,11 +192,13 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         stacks = [self.lstm, *self.more_stacks]
         if len(stacks) == 1:
             return self._read_by(self.lstm, states, lengths, every_layer)
+        shared = states.shape[-1] == self.config.embedding_size
+        inputs = [states] * len(stacks) if shared else states.chunk(len(stacks), -1)
         if not self.training or len(states) < len(stacks):  # where each has to read: the others would get no gradient
             # Limits that no length reaches: the exporter would make one of equal packings, and then not know it.
             read = [
-                self._read_by(stack, states, lengths.clamp(max=2**30 + number), every_layer)
-                for number, stack in enumerate(stacks)
+                self._read_by(stack, own, lengths.clamp(max=2**30 + number), every_layer)
+                for number, (stack, own) in enumerate(zip(stacks, inputs, strict=True))
             ]
             return [torch.stack(outputs).mean(0) for outputs in zip(*read, strict=True)]
         shares = list(torch.randperm(len(states)).tensor_split(len(stacks)))
@@ -202,8 +206,8 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             shares = [shares[number] for number in torch.randperm(len(stacks))]
         order = torch.cat(shares).argsort().to(states.device)
         read = [
-            self._read_by(stack, states[share.to(states.device)], lengths[share], every_layer)
-            for stack, share in zip(stacks, shares, strict=True)
+            self._read_by(stack, own[share.to(states.device)], lengths[share], every_layer)
+            for stack, own, share in zip(stacks, inputs, shares, strict=True)
         ]
         return [torch.cat(outputs)[order] for outputs in zip(*read, strict=True)]
 
@@ -259,10 +263,11 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
         Labels of -100 are ignored. Subwords where `attention_mask` [batch, subwords] is 0 are left out, as if they were
         not there, wherever they are; a graph exported to ONNX needs them on the right. `inputs_embeds` [batch,
-        subwords, embedding_size] takes the place of word embeddings. `word_features` [batch, subwords, 3]
+        subwords, size of the table] takes the place of word embeddings. `word_features` [batch, subwords, 3]
         (`windows.make_windows`) is needed if the configuration has `word_feature_rows`. `token_type_ids` is accepted,
         because BERT tokenizers return it, but not used. `hidden_states`, if asked for here or by the configuration, are
-        the input of the first LSTM layer and the output of each, the mean of all stacks, [batch, subwords, size].
+        the inputs of the first LSTM layers, side by side, and the output of each layer, the mean of all stacks, [batch,
+        subwords, size].
 
         Raises:
             ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, the mask

@@ -189,7 +189,9 @@ def _build_bilstm(
         student.embeddings.load_state_dict(source.get_submodule("bert.embeddings").state_dict())
     elif weight is not None:
         with torch.no_grad():
-            student.embeddings.get_parameter("weight").copy_(reduce_embeddings(weight, embedding_size))
+            student.embeddings.get_parameter("weight").copy_(
+                reduce_embeddings(weight, embedding_size).repeat(1, args.n_stacks)
+            )
     return student
 
 

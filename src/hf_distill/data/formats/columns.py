@@ -53,7 +53,7 @@ def read_columns(
             )
         place = f"{path}:{number}"
         check_line_ends(line, place)
-        columns = line.split() if blanks and "\t" not in line else line.split("\t")
+        columns = re.findall("[^ ]+", line) if blanks and "\t" not in line else line.split("\t")
         if not tokens and (_is_comment(line, columns, width) or line.split()[:1] == ["-DOCSTART-"]):
             others["comments" if line.startswith("#") else "-DOCSTART-"] += 1
             continue
