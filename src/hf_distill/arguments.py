@@ -117,7 +117,7 @@ class ModelArguments:
         "--embedding_type svd: Hub id or folder of an encoder whose word embeddings (and, by default, tokenizer) are "
         "taken instead of the teacher's.",
     )
-    embedding_size: int = option(300, "bilstm only: embedding dimension.")
+    embedding_size: int = option(300, "bilstm only: embedding dimension, of each stack.")
     word_feature_rows: int = option(
         0,
         "bilstm only: add to each subword's embedding those of its word's shape, beginning and end, hashed into this "
@@ -133,9 +133,9 @@ class ModelArguments:
     n_layers: int | None = option(None, "Number of layers of a new student (default: 2 for bilstm, 4 for tinybert).")
     n_stacks: int = option(
         1,
-        "bilstm only: number of such stacks of layers side by side, each with embeddings of its own, whose outputs are "
-        "averaged: an ensemble in one student. In training each sentence is read by one of them, so that they need as "
-        "many times the epochs.",
+        "bilstm only: number of such stacks of layers side by side, each with embeddings of its own (but those of "
+        "--embedding_type bert), whose outputs are averaged: an ensemble in one student. In training each sentence is "
+        "read by one of them, so that they need as many times the epochs.",
     )
     dropout: float | None = option(
         None,

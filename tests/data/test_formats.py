@@ -138,9 +138,9 @@ def test_columns_by_number(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             load_corpora(DataArguments(path_to_train=path, path_to_val=path, token_column=column), 0)
-    write(tmp_path / "joined.conll", "in\u00a0vitro  O\n10\u2009000 O \n")
+    write(tmp_path / "joined.conll", "in\u00a0vitro  O\n10\u2009000 O \n\u3000x  O\u00a0\n")
     [joined] = Source(str(tmp_path / "joined.conll"), "conll").sentences()
-    assert joined.words == ["in\u00a0vitro", "10\u2009000"], "only blanks separate columns"
+    assert joined.words == ["in\u00a0vitro", "10\u2009000", "\u3000x"], "only blanks separate columns"
     write(tmp_path / "ragged.conll", "p53 NN O\nbinds O\n")
     with pytest.raises(UserError, match=r"ragged.conll:2: expected 3 columns.*line 1, found 2"):
         list(Source(str(tmp_path / "ragged.conll"), "conll").sentences())

@@ -215,6 +215,24 @@ def test_inputs_that_cannot_be_meant_are_refused(change, message):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [4, 8, 12, 16])
+def test_embeddings_of_another_width_are_refused(kind, width):
+    model = bilstm(kind)
+    own = {"inputs_embeds": torch.zeros(2, 6, width), "word_features": torch.ones(2, 6, 3, dtype=torch.long)}
+    if width == model.get_input_embeddings().weight.shape[1]:
+        assert model(**own).logits.shape == (2, 6, 3)
+    else:
+        with pytest.raises((RuntimeError, ValueError), match=rf"{width}\)? (values a subword|must match)"):
+            model(**own)
+
+
+@pytest.mark.parametrize("stacks", [1, 2])
+def test_a_bert_of_another_size_than_the_embeddings_is_refused(stacks):
+    with pytest.raises(ValueError, match="hidden_size, 8, is not embedding_size, 4"):
+        BiLSTMForTokenClassification(BiLSTMConfig(20, 4, num_stacks=stacks, **KINDS["bert"]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_word_embeddings_are_taken_instead_of_ids(kind):
     model = bilstm(kind)
     inputs = inputs_for(model)

@@ -128,7 +128,7 @@ def test_the_metric_is_measured_on_devel():
             [
                 "has each teacher label 100 sentences, once; what is stored already is not labelled again",
                 "trains 2 small student(s) that teach beside the teacher",
-                "trains the student, a bilstm of 3 stacks of 2 x 96, on the teachers' answers to 80 sentences, in "
+                "trains the student, a bilstm of 5 stacks of 2 x 96, on the teachers' answers to 80 sentences, in "
                 "about 7 steps, a stack reads each 2.8 times",
                 "evaluates the student, exports it to ONNX, writes report.html",
             ],
@@ -143,8 +143,8 @@ def test_the_metric_is_measured_on_devel():
         (
             "--path_to_annotations answers.jsonl --num_train_epochs 2 --batch_size 40 --preset recipe",
             [
-                "trains the student, a bilstm of 3 stacks of 2 x 96, on stored answers to 80 sentences, in "
-                "about 4 steps, a stack reads each 0.67 times",
+                "trains the student, a bilstm of 5 stacks of 2 x 96, on stored answers to 80 sentences, in "
+                "about 4 steps, a stack reads each 0.4 times",
                 "evaluates the student, exports it to ONNX, writes report.html",
             ],
         ),

@@ -102,7 +102,10 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         width = config.embedding_size
         if config.embedding_type == "bert":
             assert config.bert_config is not None  # comes with this type
-            self.embeddings = BertEmbeddings(BertConfig(**config.bert_config))
+            bert = BertConfig(**config.bert_config)
+            if bert.hidden_size != width:
+                raise ValueError(f"bert_config's hidden_size, {bert.hidden_size}, is not embedding_size, {width}.")
+            self.embeddings = BertEmbeddings(bert)
         else:
             width *= config.num_stacks  # side by side
             self.embeddings = nn.Embedding(config.vocab_size, width)
@@ -192,7 +195,7 @@ class BiLSTMForTokenClassification(PreTrainedModel):
         stacks = [self.lstm, *self.more_stacks]
         if len(stacks) == 1:
             return self._read_by(self.lstm, states, lengths, every_layer)
-        shared = states.shape[-1] == self.config.embedding_size
+        shared = self.config.embedding_type == "bert"
         inputs = [states] * len(stacks) if shared else states.chunk(len(stacks), -1)
         if not self.training or len(states) < len(stacks):  # where each has to read: the others would get no gradient
             # Limits that no length reaches: the exporter would make one of equal packings, and then not know it.
@@ -271,7 +274,8 @@ class BiLSTMForTokenClassification(PreTrainedModel):
 
         Raises:
             ValueError: both or none of `input_ids` and `inputs_embeds` are given, `word_features` are missing, the mask
-                has another shape than the subwords or other values than 0 and 1, or `torch.jit` traces the model.
+                has another shape than the subwords or other values than 0 and 1, `inputs_embeds` are not as wide as the
+                table, or `torch.jit` traces the model.
         """
         given = input_ids if inputs_embeds is None else inputs_embeds
         if given is None or (given is not input_ids and input_ids is not None):
@@ -290,8 +294,14 @@ class BiLSTMForTokenClassification(PreTrainedModel):
             given = given[rows, order]
         if inputs_embeds is None:
             states = self.embeddings(given)
+        elif self.config.embedding_type == "bert":
+            states = self.embeddings(inputs_embeds=given)
         else:
-            states = self.embeddings(inputs_embeds=given) if self.config.embedding_type == "bert" else given
+            states, width = given, self.config.embedding_size * self.config.num_stacks
+            if states.shape[-1] != width:
+                raise ValueError(
+                    f"inputs_embeds have {states.shape[-1]} values a subword, the embedding table {width}."
+                )
         if self.config.word_feature_rows:
             if word_features is None:
                 raise ValueError(

@@ -75,8 +75,8 @@ def train_companions(
 
 
 def companion_arguments(arguments: RunArguments, number: int) -> RunArguments:
-    """The arguments of a companion: those of recipe_small.yaml, with the run's teachers and corpora, whatever the run's
-    own student is.
+    """The arguments of a companion: those of recipe_small.yaml, with the run's teachers, corpora and unlabelled text,
+    whatever the run's own student is.
     """
     model, _, args, _ = arguments
     new: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(model)}

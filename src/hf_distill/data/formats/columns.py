@@ -53,15 +53,17 @@ def read_columns(
             )
         place = f"{path}:{number}"
         check_line_ends(line, place)
-        columns = re.findall("[^ ]+", line) if blanks and "\t" not in line else line.split("\t")
+        columns = re.findall("[^ ]+", line.rstrip()) if blanks and "\t" not in line else line.split("\t")
         if not tokens and (_is_comment(line, columns, width) or line.split()[:1] == ["-DOCSTART-"]):
             others["comments" if line.startswith("#") else "-DOCSTART-"] += 1
             continue
         if not width:
             width, where = len(columns), number
             if width < 2:
+                separator = "blanks or a tab" if blanks else "a tab"
                 raise UserError(
-                    f"{place}: expected a token and a tag separated by a tab, found 1 column: {line!r:.80}. Correct it."
+                    f"{place}: expected a token and a tag separated by {separator}, found 1 column: {line!r:.80}. "
+                    "Correct it."
                 )
             if max(token_column or 1, tag_column or 1) > width:
                 asked = token_column if (token_column or 1) > width else tag_column
